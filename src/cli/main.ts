@@ -1,0 +1,48 @@
+/**
+ * The command line: wires one file per command, turns errors into one message and an exit code.
+ * Results go to stdout, everything for people to stderr.
+ */
+import { Command, CommanderError, Option } from 'commander';
+import { AppError, messageOf } from '../errors.ts';
+import { logLevels } from '../log.ts';
+
+export type Globals = {
+  config?: string;
+  redis?: string;
+  data?: string;
+  logLevel: (typeof logLevels)[number];
+  color: boolean;
+};
+
+export function createProgram(): Command {
+  const program = new Command('nightshift');
+  program
+    .description('Runs large batches of LLM completions through rate-limited, budget-limited API keys.')
+    .version('0.1.0')
+    .option('--config <file>', 'configuration (default: nightshift.config.json where you stand, if there)')
+    .option('--redis <url>', 'Redis to use instead of the embedded one (also REDIS_URL)')
+    .option('--data <dir>', 'data directory (default: .nightshift)')
+    .addOption(new Option('--log-level <level>', 'log lines on stderr').choices(logLevels).default('warn'))
+    .option('--no-color', 'no colours')
+    .showHelpAfterError('(nightshift --help shows the commands)')
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride();
+  return program;
+}
+
+export async function main(argv: string[]): Promise<void> {
+  try {
+    await createProgram().parseAsync(argv);
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // Commander has printed its message already; help and version are no errors.
+      process.exitCode = error.exitCode === 0 ? 0 : 2;
+    } else if (error instanceof AppError) {
+      process.stderr.write(`nightshift: ${error.message}\n`);
+      process.exitCode = error.exitCode;
+    } else {
+      throw error;
+    }
+  }
+  void messageOf;
+}

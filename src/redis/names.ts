@@ -1,0 +1,43 @@
+/**
+ * Every name nightshift uses in Redis. One namespace shares one hash tag, so all its keys live in one Cluster slot and
+ * every script may touch any of them. Nothing else builds a name: scripts get theirs as KEYS.
+ */
+
+export type Names = ReturnType<typeof createNames>;
+
+export function createNames(namespace: string) {
+  const tag = `{${namespace}}`;
+  return {
+    namespace,
+    /** BullMQ's prefix: its keys are `{ns}:<queue>:…`. */
+    queuePrefix: tag,
+    /** Hash: a key's standing, spend and calls in flight. `keyId` is the 12-hex fingerprint, never the secret. */
+    key: (keyId: string) => `${tag}:key:${keyId}`,
+    /** Hash: the sliding window of one quota bucket. */
+    bucket: (bucketId: string) => `${tag}:bucket:${bucketId}`,
+    /** Hash: line reference → intent of the call that is in flight for it. */
+    inflight: `${tag}:inflight`,
+    /** Sorted set: worker id → last sign of life (Redis time, ms). */
+    workers: `${tag}:workers`,
+    /** Hash: one (provider, key)'s model listing and its age. */
+    models: (provider: string, keyId: string) => `${tag}:models:${provider}:${keyId}`,
+    /** String with expiry: who fetches that listing now. */
+    modelsLock: (provider: string, keyId: string) => `${tag}:models:${provider}:${keyId}:lock`,
+    /** Set of batch ids. */
+    batches: `${tag}:batches`,
+    /** Hash: a batch's options, status and counters. */
+    batch: (batchId: string) => `${tag}:batch:${batchId}`,
+    /** Bitmap: one bit per line, set once its result is written. */
+    done: (batchId: string) => `${tag}:batch:${batchId}:done`,
+    /** Hash: line → attempts spent, only while the line is unfinished and has failed before. */
+    attempts: (batchId: string) => `${tag}:batch:${batchId}:attempts`,
+    /** Stream of results on their way to the files. */
+    results: (batchId: string) => `${tag}:batch:${batchId}:results`,
+    /** String with expiry: the process that produces and collects this batch. */
+    lease: (batchId: string) => `${tag}:batch:${batchId}:lease`,
+    /** Stream: ledger entries on their way to SQL. */
+    ledger: `${tag}:ledger`,
+    /** String with expiry: the process that drains the ledger stream. */
+    ledgerLease: `${tag}:ledger:lease`,
+  } as const;
+}
