@@ -107,6 +107,8 @@ export type ConfigOptions = {
   file?: string | undefined;
   redis?: string | undefined;
   data?: string | undefined;
+  /** False for commands that call nobody: the keys' secrets need not be there, and `keys` stays empty. */
+  secrets?: boolean;
   cwd?: string;
   env?: NodeJS.ProcessEnv;
 };
@@ -132,13 +134,14 @@ export function loadConfig(options: ConfigOptions = {}): Config {
   const env = options.env ?? process.env;
   const { file, raw } = readConfigFile(options.file, cwd);
   const providers = resolveProviders(raw, env, file);
+  const keys = () => (raw.keys ? keysOfFile(raw.keys, providers, env, file) : keysOfEnvironment(env));
   return {
     file,
     namespace: raw.namespace ?? 'nightshift',
     redisUrl: options.redis ?? raw.redisUrl ?? (env['REDIS_URL'] || null),
     dataDir: path.resolve(cwd, options.data ?? raw.dataDir ?? '.nightshift'),
     providers,
-    keys: raw.keys ? keysOfFile(raw.keys, providers, env, file) : keysOfEnvironment(env),
+    keys: options.secrets === false ? [] : keys(),
     fallbacks: raw.fallbacks ?? {},
     aliases: raw.aliases ?? {},
     prices: raw.prices ?? {},

@@ -3,8 +3,15 @@
  * Results go to stdout, everything for people to stderr.
  */
 import { Command, CommanderError, Option } from 'commander';
-import { AppError, messageOf } from '../errors.ts';
+import { AppError } from '../errors.ts';
 import { logLevels } from '../log.ts';
+import { registerCheck } from './check.ts';
+import { registerKeys } from './keys.ts';
+import { registerRun } from './run.ts';
+import { registerSimulate } from './simulate.ts';
+import { registerStatus } from './status.ts';
+import { registerUsage } from './usage.ts';
+import { registerWorker } from './worker.ts';
 
 export type Globals = {
   config?: string;
@@ -27,6 +34,13 @@ export function createProgram(): Command {
     .showHelpAfterError('(nightshift --help shows the commands)')
     .configureHelp({ showGlobalOptions: true })
     .exitOverride();
+  registerRun(program);
+  registerCheck(program);
+  registerStatus(program);
+  registerKeys(program);
+  registerUsage(program);
+  registerWorker(program);
+  registerSimulate(program);
   return program;
 }
 
@@ -44,5 +58,4 @@ export async function main(argv: string[]): Promise<void> {
       throw error;
     }
   }
-  void messageOf;
 }

@@ -32,6 +32,8 @@ export const costSources = ['provider', 'listing', 'configured', 'none'] as cons
 export type CostSource = (typeof costSources)[number];
 
 const count = z.number().int().nonnegative();
+/** The last millisecond of the year 9999: as ISO text a later time would not sort after an earlier one. */
+const latestStartMs = Date.UTC(10_000, 0, 1) - 1;
 
 export const ledgerEntrySchema = z.object({
   attemptId: z.string(),
@@ -48,7 +50,7 @@ export const ledgerEntrySchema = z.object({
   httpStatus: count.nullable(),
   errorCode: z.string().nullable(),
   /** When the call was sent, Unix milliseconds. */
-  startedAtMs: count,
+  startedAtMs: count.max(latestStartMs),
   durationMs: count.nullable(),
   inputTokens: count.nullable(),
   outputTokens: count.nullable(),

@@ -17,6 +17,10 @@ export function createNames(namespace: string) {
     bucket: (bucketId: string) => `${tag}:bucket:${bucketId}`,
     /** Hash: line reference → intent of the call that is in flight for it. */
     inflight: `${tag}:inflight`,
+    /** Hash: nano USD `reserved` now and `spent:<day number>` of each UTC day, all batches together. */
+    spend: `${tag}:spend`,
+    /** Hash with expiry: attempt id → assumed cost of calls given up as `unknown`. */
+    reaped: `${tag}:reaped`,
     /** Sorted set: worker id → last sign of life (Redis time, ms). */
     workers: `${tag}:workers`,
     /** Hash: one (provider, key)'s model listing and its age. */
@@ -37,6 +41,8 @@ export function createNames(namespace: string) {
     lease: (batchId: string) => `${tag}:batch:${batchId}:lease`,
     /** Stream: ledger entries on their way to SQL. */
     ledger: `${tag}:ledger`,
+    /** Stream: ledger entries that could not be read, kept for a person to look at. */
+    ledgerDead: `${tag}:ledger:dead`,
     /** String with expiry: the process that drains the ledger stream. */
     ledgerLease: `${tag}:ledger:lease`,
   } as const;

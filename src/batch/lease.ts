@@ -1,0 +1,74 @@
+/**
+ * The lease on a batch: one process produces and collects it. It names its holder (host, process), so that a second
+ * command can say who runs it, and so that a holder killed on this machine is replaced at once instead of after the
+ * lease ran out. Fencing is the token: commit.lua refuses whoever lost the lease.
+ */
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Redis } from 'ioredis';
+import { AppError, systemErrorCode } from '../errors.ts';
+import type { Names } from '../redis/names.ts';
+
+export type Lease = {
+  token: string;
+  /** Resolves with nothing when the lease is lost; never rejects. */
+  lost: Promise<void>;
+  release: () => Promise<void>;
+};
+
+const leaseMs = 15_000;
+const renewEveryMs = 3000;
+
+/** Compare-and-delete, compare-and-extend: two lines of Lua each, the usual ones for a lock with a token. */
+const deleteIfOurs = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
+const extendIfOurs = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`;
+
+/** Errors: `usage` when another living process holds it. */
+export async function takeLease(redis: Redis, names: Names, batchId: string): Promise<Lease> {
+  const name = names.lease(batchId);
+  const token = `${hostname()} ${process.pid} ${randomBytes(8).toString('hex')}`;
+  while ((await redis.set(name, token, 'PX', leaseMs, 'NX')) !== 'OK') {
+    const holder = await redis.get(name);
+    if (holder === null) continue;
+    if (!isDead(holder)) throw new AppError('usage', alreadyRunning(batchId, holder));
+    await redis.eval(deleteIfOurs, 1, name, holder);
+  }
+
+  let onLost: () => void = () => {};
+  const lost = new Promise<void>((resolve) => (onLost = resolve));
+  const timer = setInterval(() => {
+    redis.eval(extendIfOurs, 1, name, token, leaseMs).then(
+      (extended) => {
+        // Gone through an outage longer than the lease and taken by nobody: ours again.
+        if (extended === 1) return undefined;
+        return redis.set(name, token, 'PX', leaseMs, 'NX').then((taken) => (taken === 'OK' ? undefined : onLost()));
+      },
+      () => undefined,
+    );
+  }, renewEveryMs);
+
+  return {
+    token,
+    lost,
+    async release() {
+      clearInterval(timer);
+      await redis.eval(deleteIfOurs, 1, name, token);
+    },
+  };
+}
+
+function isDead(holder: string): boolean {
+  const [host, pid] = holder.split(' ');
+  if (host !== hostname() || !pid) return false;
+  try {
+    process.kill(Number(pid), 0);
+    return false;
+  } catch (error) {
+    return systemErrorCode(error) === 'ESRCH';
+  }
+}
+
+function alreadyRunning(batchId: string, holder: string): string {
+  const [host, pid] = holder.split(' ');
+  return `${batchId} is already running (process ${pid} on ${host}); see it with: nightshift status`;
+}

@@ -1,0 +1,103 @@
+/**
+ * The manifest (`<name>.manifest.json`): what became of a batch, for people and programs. It is also the visible
+ * anchor of a batch: written before the first line is sent, it tells the next run of the same command what to go on
+ * with. Written whole, renamed into place.
+ */
+import { open, readFile, rename } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import { AppError, messageOf, systemErrorCode } from '../errors.ts';
+import type { BatchSummary } from '../ledger/store.ts';
+import type { BatchRecord } from './batch.ts';
+
+const manifestSchema = z.object({
+  batchId: z.string(),
+  name: z.string(),
+  status: z.string(),
+  input: z.object({ file: z.string(), sha256: z.string(), lines: z.number() }),
+});
+export type ManifestAnchor = z.infer<typeof manifestSchema>;
+
+/** What the next run needs to know, or null when there is no manifest. Errors: `input` when the file is none of ours. */
+export async function readManifest(file: string): Promise<ManifestAnchor | null> {
+  let text: string;
+  try {
+    text = await readFile(file, 'utf8');
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return null;
+    throw new AppError('input', `cannot read ${file}: ${messageOf(error)}`, { cause: error });
+  }
+  try {
+    return manifestSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new AppError(
+      'input',
+      `${file} is no manifest of nightshift; move it away or choose another --name or --out`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+export async function writeManifest(record: BatchRecord, ledger: BatchSummary): Promise<void> {
+  const text = `${JSON.stringify(manifestOf(record, ledger), null, 2)}\n`;
+  const temporary = path.join(path.dirname(record.manifestFile), `.${path.basename(record.manifestFile)}.tmp`);
+  try {
+    const handle = await open(temporary, 'w');
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, record.manifestFile);
+  } catch (cause) {
+    throw new AppError('disk', `cannot write ${record.manifestFile}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+export function manifestOf(record: BatchRecord, ledger: BatchSummary) {
+  return {
+    batchId: record.batchId,
+    name: record.name,
+    status: record.status,
+    stoppedBy: record.stop,
+    input: { file: record.inputFile, sha256: record.inputSha256, lines: record.total },
+    counts: { total: record.total, ...record.counts },
+    errorCodes: record.errorCodes,
+    attempts: { total: ledger.attempts, byOutcome: nonZero(ledger.outcomes), byErrorCode: ledger.errorCodes },
+    models: ledger.models,
+    keys: ledger.keys.map((key) => ({
+      name: key.name,
+      keyId: key.keyId,
+      provider: key.provider,
+      attempts: key.attempts,
+      byOutcome: nonZero(key.outcomes),
+      inputTokens: key.inputTokens,
+      outputTokens: key.outputTokens,
+      costUsd: usd(key.costNanoUsd),
+    })),
+    usage: {
+      inputTokens: ledger.inputTokens,
+      outputTokens: ledger.outputTokens,
+      cachedTokens: ledger.cachedTokens,
+      reasoningTokens: ledger.reasoningTokens,
+    },
+    costUsd: usd(ledger.costNanoUsd),
+    costUnknown: ledger.costUnknown,
+    possiblyBilled: ledger.possiblyBilled,
+    files: { output: record.outputFile, errors: record.errorFile },
+    createdAt: new Date(record.createdAtMs).toISOString(),
+    writtenAt: new Date().toISOString(),
+  };
+}
+
+/** For reading, not for reckoning: the exact sum is the ledger's. */
+export function usd(nanoUsd: bigint | null): number | null {
+  return nanoUsd === null ? null : Number(nanoUsd) / 1e9;
+}
+
+function nonZero(counts: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
+}

@@ -1,0 +1,172 @@
+/**
+ * The producer: streams the input file into the queue, never more than a window ahead of the collector, so that memory
+ * here and in Redis does not grow with the file.
+ *
+ * Its checkpoint is a low-water mark: everything before it is done. It moves when the oldest chunk's done bits are all
+ * set. A resumed producer starts there and enqueues again whatever is not done; chunks that are still queued are
+ * recognised by their job id, lines that are done by their bit. So there is nothing to lose between an enqueue and a
+ * checkpoint, and a queue that lost a job is mended by the sweep.
+ */
+import type { Redis } from 'ioredis';
+import type { Log } from '../log.ts';
+import type { Names } from '../redis/names.ts';
+import type { BatchRecord } from './batch.ts';
+import { readDoneBits } from './done-bits.ts';
+import type { InputFile } from './input.ts';
+import { readChunks, type Chunk } from './lines.ts';
+
+export type EnqueueChunks = (chunks: Pick<Chunk, 'firstLine' | 'text'>[]) => Promise<void>;
+
+export type Producer = {
+  /** Runs until every line is enqueued and done, or `signal` aborts. Errors: what reading the input throws. */
+  run: (signal: AbortSignal) => Promise<void>;
+  /** The collector tells how many lines of the batch the files hold now. */
+  collected: (lines: number) => void;
+};
+
+export type ProducerOptions = {
+  redis: Redis;
+  names: Names;
+  batch: BatchRecord;
+  input: InputFile;
+  enqueue: EnqueueChunks;
+  /** Is this chunk's job gone from the queue? */
+  isLost: (firstLine: number) => Promise<boolean>;
+  log: Log;
+  window?: ProducerWindow;
+};
+
+export type ProducerWindow = {
+  /** Lines between the file and the collector: queued, in flight or uncollected. */
+  lines: number;
+  /** Their bytes as requests. */
+  bytes: number;
+  linesPerChunk: number;
+  bytesPerChunk: number;
+};
+
+export const defaultWindow: ProducerWindow = {
+  lines: 10_000,
+  bytes: 64 * 1024 * 1024,
+  linesPerChunk: 25,
+  bytesPerChunk: 256 * 1024,
+};
+
+const chunksPerEnqueue = 20;
+const tickMs = 100;
+const checkpointEveryMs = 500;
+/** A job missing from the queue is looked for this often; it takes a crash at an unlucky moment to lose one. */
+const sweepEveryMs = 5000;
+const chunksPerSweep = 50;
+
+type Open = Pick<Chunk, 'firstLine' | 'lineCount' | 'requestCount' | 'offset' | 'endOffset'> & { bytes: number };
+
+export function createProducer(options: ProducerOptions): Producer {
+  const { redis, names, batch, input, log } = options;
+  const window = options.window ?? defaultWindow;
+  const open: Open[] = [];
+  let openBytes = 0;
+  let enqueued = batch.lowWater.requests;
+  let collected = batch.collected.lines;
+  let wake: () => void = () => {};
+
+  /** Waits for news from the collector or the next tick. */
+  function pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, tickMs);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  async function isDone(chunk: Open): Promise<boolean> {
+    const done = await readDoneBits(redis, names.done(batch.batchId), chunk);
+    let count = 0;
+    for (let line = chunk.firstLine; line < chunk.firstLine + chunk.lineCount; line++) if (done(line)) count += 1;
+    return count === chunk.requestCount;
+  }
+
+  let movedAt = performance.now();
+  async function moveLowWater(): Promise<void> {
+    movedAt = performance.now();
+    let requests = 0;
+    let last: Open | undefined;
+    for (let head = open[0]; head && (await isDone(head)); head = open[0]) {
+      open.shift();
+      openBytes -= head.bytes;
+      requests += head.requestCount;
+      last = head;
+    }
+    if (!last) return;
+    await redis
+      .multi()
+      .hset(names.batch(batch.batchId), { lowOffset: last.endOffset, lowLine: last.firstLine + last.lineCount })
+      .hincrby(names.batch(batch.batchId), 'lowRequests', requests)
+      .exec();
+  }
+
+  let sweptAt = performance.now();
+  async function sweep(): Promise<void> {
+    if (performance.now() - sweptAt < sweepEveryMs) return;
+    sweptAt = performance.now();
+    for (const chunk of open.slice(0, chunksPerSweep)) {
+      // In this order: a job that ends between the two questions has set its bits by then.
+      if (!(await options.isLost(chunk.firstLine)) || (await isDone(chunk))) continue;
+      log.warn({ batchId: batch.batchId, line: chunk.firstLine }, 'the queue lost a job; enqueued again');
+      const again = readChunks(input, { ...limits, fromOffset: chunk.offset, fromLine: chunk.firstLine });
+      for await (const { firstLine, text } of again) {
+        await options.enqueue([{ firstLine, text }]);
+        break;
+      }
+    }
+  }
+
+  const limits = { maxLines: window.linesPerChunk, maxBytes: window.bytesPerChunk };
+  const hasRoom = () => open.length === 0 || (enqueued - collected < window.lines && openBytes < window.bytes);
+
+  async function run(signal: AbortSignal): Promise<void> {
+    const { offset, line } = batch.lowWater;
+    let held: Chunk[] = [];
+    const flush = async () => {
+      if (held.length > 0) await options.enqueue(held);
+      held = [];
+    };
+    for await (const chunk of readChunks(input, { ...limits, fromOffset: offset, fromLine: line })) {
+      if (signal.aborted) return;
+      const bytes = chunk.endOffset - chunk.offset;
+      const { text: _, ...place } = chunk;
+      open.push({ ...place, bytes });
+      openBytes += bytes;
+      enqueued += chunk.requestCount;
+      held.push(chunk);
+      if (held.length < chunksPerEnqueue && hasRoom()) continue;
+      await flush();
+      if (performance.now() - movedAt > checkpointEveryMs) await moveLowWater();
+      while (!hasRoom()) {
+        await pause();
+        if (signal.aborted) return;
+        await moveLowWater();
+        await sweep();
+      }
+      await input.assertUnchanged();
+    }
+    await flush();
+    while (open.length > 0) {
+      await moveLowWater();
+      await sweep();
+      if (signal.aborted) return;
+      if (open.length > 0) await pause();
+    }
+    await input.assertUnchanged();
+  }
+
+  return {
+    run,
+    collected(lines) {
+      collected = lines;
+      wake();
+    },
+  };
+}

@@ -1,0 +1,193 @@
+/**
+ * From an input file to a batch that may run: a new one, validated before the first cent, or the one that the same
+ * command began earlier. The manifest beside the results tells which.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import path from 'node:path';
+import type { Redis } from 'ioredis';
+import {
+  createBatch,
+  loadBatch,
+  moveBatch,
+  newBatchId,
+  setBudget,
+  type BatchOptions,
+  type BatchRecord,
+} from '../batch/batch.ts';
+import type { InputFile } from '../batch/input.ts';
+import { eachLine, readChunks } from '../batch/lines.ts';
+import { readManifest, writeManifest } from '../batch/manifest.ts';
+import { parseRequest } from '../batch/request.ts';
+import { errorLine } from '../batch/result-line.ts';
+import { sha256OfFile, statMark } from '../batch/fingerprint.ts';
+import { validateInput, type Validation } from '../batch/validate.ts';
+import { AppError, messageOf } from '../errors.ts';
+import { lineRef } from '../keys/intent.ts';
+import type { Keyring } from '../keys/keyring.ts';
+import { createSettle } from '../keys/settle.ts';
+import type { LedgerStore } from '../ledger/store.ts';
+import type { Names } from '../redis/names.ts';
+
+export type SetupOptions = {
+  redis: Redis;
+  names: Names;
+  keyring: Keyring;
+  store: LedgerStore;
+  input: InputFile;
+  name: string;
+  outDir: string;
+  spoolDir: string;
+  options: BatchOptions;
+  budgetNanoUsd: number | null;
+  /** Called with the requested models before a new batch is made. Throws when none is to be made. */
+  beforeNew: (models: Iterable<string>) => Promise<void>;
+  say: (text: string) => void;
+};
+
+/** The batch, ready to run or completed already. Errors: `input` with place and cure. */
+export async function setUpBatch(setup: SetupOptions): Promise<BatchRecord> {
+  const files = filesOf(setup.outDir, setup.name);
+  const manifest = await readManifest(files.manifestFile);
+  const known = manifest && (await loadBatch(setup.redis, setup.names, manifest.batchId));
+  if (manifest && !known) {
+    if (manifest.status === 'completed') return refuseFinishedElsewhere(files.manifestFile, manifest.batchId);
+    throw new AppError('input', lostBatch(files.manifestFile, manifest.batchId));
+  }
+  if (known && known.status !== 'validating') {
+    await assertSameInput(setup, known);
+    return known;
+  }
+  if (!known) refuseToOverwrite(files);
+  return createNew(setup, files, known?.batchId ?? newBatchId());
+}
+
+/** Makes a stopped batch run again. A person's word opens retired keys, so that is for the caller. */
+export async function continueBatch(
+  setup: Pick<SetupOptions, 'redis' | 'names' | 'budgetNanoUsd'>,
+  batch: BatchRecord,
+) {
+  if (setup.budgetNanoUsd !== null) await setBudget(setup.redis, setup.names, batch.batchId, setup.budgetNanoUsd);
+  await moveBatch(setup.redis, setup.names, batch.batchId, { from: ['paused'], to: 'in_progress', stop: null });
+}
+
+function filesOf(outDir: string, name: string) {
+  const file = (suffix: string) => path.join(outDir, `${name}.${suffix}`);
+  return { outputFile: file('output.jsonl'), errorFile: file('errors.jsonl'), manifestFile: file('manifest.json') };
+}
+
+async function createNew(
+  setup: SetupOptions,
+  files: ReturnType<typeof filesOf>,
+  batchId: string,
+): Promise<BatchRecord> {
+  const { redis, names, input, options, spoolDir } = setup;
+  const validation = await validateInput(input, { spoolDir, defaults: { model: options.model } });
+  if (validation.invalid > 0 && !options.skipInvalid) throw invalidInput(input, validation);
+  await setup.beforeNew(validation.models.keys());
+  await makeDirectory(setup.outDir);
+  await createBatch(redis, names, batchId, {
+    ...files,
+    inputFile: input.path,
+    inputSha256: validation.sha256,
+    inputMark: statMark(input),
+    name: setup.name,
+    total: validation.total,
+    options,
+    budgetNanoUsd: setup.budgetNanoUsd,
+  });
+  const record = await loadBatch(redis, names, batchId);
+  if (!record) throw new AppError('redis', `${batchId} is gone right after it was written: does this Redis evict?`);
+  await writeManifest(record, await setup.store.batchSummary(batchId));
+  await endDuplicates(setup, record, validation);
+  await moveBatch(redis, names, batchId, { from: ['validating'], to: 'in_progress' });
+  return { ...record, status: 'in_progress' };
+}
+
+/**
+ * With --skip-invalid, lines whose custom_id was used before end here: only a reading of the whole file can tell them
+ * from good ones. All other bad lines are recognised, and ended, by the worker that gets them.
+ */
+async function endDuplicates(
+  { redis, names, input, options, keyring }: SetupOptions,
+  record: BatchRecord,
+  validation: Validation,
+) {
+  if (!validation.problemCounts.has('duplicate_custom_id')) return;
+  const settle = createSettle({ redis, names });
+  const { batchId } = record;
+  for await (const chunk of readChunks(input, { fromOffset: 0, fromLine: 1, maxLines: 1000, maxBytes: 1 << 20 })) {
+    const ends: Promise<unknown>[] = [];
+    eachLine(chunk, (text, line) => {
+      if (!validation.isDuplicate(line)) return;
+      const parsed = parseRequest(text, line, { model: options.model });
+      const customId = parsed.ok ? parsed.request.customId : parsed.problem.customId;
+      const error = {
+        code: 'invalid_request:duplicate_custom_id',
+        message: 'an earlier line has the same custom_id',
+        line,
+      };
+      const result = errorLine(lineRef(batchId, line), customId, error, null, keyring.redact);
+      const end = { to: 'error' as const, text: result, errorCode: error.code, inputTokens: null, outputTokens: null };
+      ends.push(settle({ batchId, line, call: null, end }));
+    });
+    await Promise.all(ends);
+  }
+}
+
+async function assertSameInput({ input, name }: SetupOptions, batch: BatchRecord): Promise<void> {
+  if (statMark(input) === batch.inputMark) return;
+  if ((await sha256OfFile(input.path)) === batch.inputSha256) return;
+  throw new AppError(
+    'input',
+    `${input.source} is not the file that batch "${name}" was begun with (its content changed). ` +
+      `Put the old content back to go on, or start anew with another --name or --out, or by moving ` +
+      `${path.basename(batch.manifestFile)} and its output files away`,
+  );
+}
+
+function invalidInput(input: InputFile, validation: Validation): AppError {
+  const lines = validation.problems.map(({ line, field, message }) => {
+    return `  ${input.source}:${line}: ${field === null ? '' : `${field}: `}${message}`;
+  });
+  const more = validation.invalid - validation.problems.length;
+  if (more > 0) lines.push(`  … and ${more} more`);
+  return new AppError(
+    'input',
+    `${validation.invalid} of ${validation.total} lines are invalid; nothing was sent:\n${lines.join('\n')}\n` +
+      'Mend them, or send the good ones with --skip-invalid (the others go to the error file)',
+  );
+}
+
+function refuseToOverwrite(files: ReturnType<typeof filesOf>): void {
+  for (const file of [files.outputFile, files.errorFile]) {
+    if (!existsSync(file)) continue;
+    throw new AppError(
+      'input',
+      `${file} exists, but no manifest of a batch beside it: move it away, or choose another --name or --out`,
+    );
+  }
+}
+
+function refuseFinishedElsewhere(manifestFile: string, batchId: string): never {
+  throw new AppError(
+    'input',
+    `${manifestFile} says that ${batchId} is completed, but this Redis does not know it. ` +
+      'To run the input again, choose another --name or --out, or move the manifest and its files away',
+  );
+}
+
+function lostBatch(manifestFile: string, batchId: string): string {
+  return (
+    `${manifestFile} belongs to ${batchId}, which this Redis does not know. Use the Redis or the data directory ` +
+    '(--redis, --data) that it was begun with; or, to start anew, move the manifest and its files away'
+  );
+}
+
+async function makeDirectory(dir: string): Promise<void> {
+  try {
+    await mkdir(dir, { recursive: true });
+  } catch (cause) {
+    throw new AppError('disk', `cannot make the output directory ${dir}: ${messageOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,50 @@
+/** The end of a run: one object on stdout with --json, a few lines on stderr for people, and the exit code. */
+import type { BatchRecord } from '../batch/batch.ts';
+import { usd } from '../batch/manifest.ts';
+import { AppError } from '../errors.ts';
+import { formatCost, formatCount } from '../ledger/report.ts';
+import type { BatchSummary } from '../ledger/store.ts';
+
+type Ended = { record: BatchRecord; ledger: BatchSummary };
+
+export function reportRun({ record, ledger }: Ended, options: { json: boolean; interrupted?: boolean }): number {
+  const stop = options.interrupted ? { code: 'interrupted' as const, cause: 'interrupted' } : record.stop;
+  if (options.json) {
+    const result = {
+      batchId: record.batchId,
+      name: record.name,
+      status: record.status,
+      counts: { total: record.total, ...record.counts },
+      costUsd: usd(ledger.costNanoUsd),
+      possiblyBilled: ledger.possiblyBilled,
+      outputFile: record.outputFile,
+      errorFile: record.errorFile,
+      manifestFile: record.manifestFile,
+      stoppedBy: stop,
+    };
+    process.stdout.write(`${JSON.stringify(result)}\n`);
+  }
+  const { completed, failed } = record.counts;
+  const say = (text: string) => process.stderr.write(`${text}\n`);
+  const tokens = `${formatCount(ledger.inputTokens)} + ${formatCount(ledger.outputTokens)} tokens`;
+  say(
+    `${record.name}: ${record.status}, ${formatCount(completed)} of ${formatCount(record.total)} lines completed, ` +
+      `${formatCount(failed)} failed; ${tokens}, ${formatCost(ledger)}`,
+  );
+  if (failed > 0) {
+    const codes = Object.entries(record.errorCodes).sort(([, a], [, b]) => b - a);
+    say(`  failed: ${codes.map(([code, count]) => `${code} ${formatCount(count)}`).join(', ')}`);
+  }
+  if (ledger.possiblyBilled > 0) {
+    say(`  possibly billed: ${formatCount(ledger.possiblyBilled)} calls whose answer was lost to a crash`);
+  }
+  say(`  output    ${record.outputFile}`);
+  if (failed > 0) say(`  errors    ${record.errorFile}`);
+  say(`  manifest  ${record.manifestFile}`);
+  if (stop) {
+    say(`Stopped: ${stop.cause}.`);
+    say('To go on, type the same command again, or: nightshift resume');
+    return new AppError(stop.code, stop.cause).exitCode;
+  }
+  return failed > 0 ? 1 : 0;
+}

@@ -1,0 +1,93 @@
+/** `nightshift status`: the batches, or one of them. */
+import type { Command } from 'commander';
+import type { BatchRecord } from '../batch/batch.ts';
+import { findBatch, listBatches } from '../batch/find.ts';
+import { createRate, describeProgress } from '../batch/progress.ts';
+import { formatCount, formatUsd } from '../ledger/report.ts';
+import type { Globals } from './main.ts';
+import { configOf, openSession } from './session.ts';
+import { renderTable } from './table.ts';
+
+type StatusOptions = Globals & { json?: boolean };
+
+export function registerStatus(program: Command): void {
+  program
+    .command('status')
+    .description('Shows the batches and how far they are.')
+    .argument('[batch]', 'one of them, by name or id')
+    .option('--json', 'JSON on stdout')
+    .addHelpText('after', '\nExamples:\n  $ nightshift status\n  $ nightshift status prompts --json')
+    .action(async (batch: string | undefined, _: unknown, command: Command) => {
+      await status(batch ?? null, command.optsWithGlobals<StatusOptions>());
+    });
+}
+
+async function status(nameOrId: string | null, options: StatusOptions): Promise<void> {
+  await using session = await openSession(options, configOf(options, { secrets: false }));
+  const { redis, names } = session;
+  const records =
+    nameOrId === null ? await listBatches(redis.client, names) : [await findBatch(redis.client, names, nameOrId)];
+  if (options.json) {
+    const objects = records.map(toJson);
+    process.stdout.write(`${JSON.stringify(nameOrId === null ? objects : objects[0])}\n`);
+    return;
+  }
+  const [only] = records;
+  if (nameOrId !== null && only) process.stdout.write(`${describe(only)}\n`);
+  else if (records.length === 0) process.stderr.write('No batch yet.\n');
+  else process.stdout.write(table(records));
+}
+
+/** OpenAI's batch words (providers.md §4). */
+function toJson(record: BatchRecord) {
+  return {
+    id: record.batchId,
+    name: record.name,
+    status: record.status,
+    stopped_by: record.stop,
+    created_at: Math.floor(record.createdAtMs / 1000),
+    request_counts: { total: record.total, ...record.counts },
+    cost_usd: record.spentNanoUsd / 1e9,
+    possibly_billed: record.possiblyBilled,
+    input_file: record.inputFile,
+    output_file: record.outputFile,
+    error_file: record.errorFile,
+    manifest_file: record.manifestFile,
+  };
+}
+
+function describe(record: BatchRecord): string {
+  const lines = [
+    describeProgress(record, createRate()(0, 0)),
+    `  id        ${record.batchId}`,
+    `  status    ${record.status}${record.stop ? ` (${record.stop.cause})` : ''}`,
+    `  output    ${record.outputFile}`,
+    `  errors    ${record.errorFile}`,
+    `  manifest  ${record.manifestFile}`,
+  ];
+  return lines.join('\n');
+}
+
+function table(records: BatchRecord[]): string {
+  const right = (title: string) => ({ title, align: 'right' as const });
+  return renderTable(
+    [
+      { title: 'Batch' },
+      { title: 'Status' },
+      right('Lines'),
+      right('Completed'),
+      right('Failed'),
+      right('Cost'),
+      { title: 'Created' },
+    ],
+    records.map((record) => [
+      record.name,
+      record.status,
+      formatCount(record.total),
+      formatCount(record.counts.completed),
+      formatCount(record.counts.failed),
+      formatUsd(record.spentNanoUsd),
+      new Date(record.createdAtMs).toISOString().slice(0, 16).replace('T', ' '),
+    ]),
+  );
+}

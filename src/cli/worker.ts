@@ -1,0 +1,50 @@
+/** `nightshift worker`: serves whatever batches are in the queue, until it is told to stop. */
+import { InvalidArgumentError, type Command } from 'commander';
+import { createKeyring, requireKeys } from '../keys/keyring.ts';
+import { autoConcurrency, startWorkerProcess } from '../../workers/process.ts';
+import { createInterrupts } from './interrupts.ts';
+import type { Globals } from './main.ts';
+import { configOf, openSession } from './session.ts';
+
+type WorkerOptions = Globals & { concurrency: number | 'auto' };
+const graceMs = 30_000;
+
+export function registerWorker(program: Command): void {
+  program
+    .command('worker')
+    .description('Sends requests for the batches in the queue. Start as many as you like, on any machine.')
+    .option('--concurrency <n>', 'calls at once, or auto', parseConcurrency, 'auto')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ REDIS_URL=redis://queue:6379 nightshift worker\n  $ nightshift worker --concurrency 200',
+    )
+    .action(async (_: unknown, command: Command) => {
+      await work(command.optsWithGlobals<WorkerOptions>());
+    });
+}
+
+async function work(options: WorkerOptions): Promise<void> {
+  const config = configOf(options, { secrets: true });
+  const keyring = createKeyring(config);
+  requireKeys(keyring);
+  await using session = await openSession(options, config);
+  const say = (text: string) => process.stderr.write(`${text}\n`);
+  const interrupts = createInterrupts(say);
+  const concurrency = options.concurrency === 'auto' ? autoConcurrency(keyring) : options.concurrency;
+  const worker = await startWorkerProcess({ config, keyring, redis: session.redis, log: session.log, concurrency });
+  say(
+    `Worker ${worker.workerId} on ${session.redis.describe()}: ${keyring.keys.length} keys, ${concurrency} calls at once.`,
+  );
+  await new Promise<void>((resolve) => interrupts.stop.addEventListener('abort', () => resolve(), { once: true }));
+  interrupts.abort.addEventListener('abort', () => worker.abortCalls(), { once: true });
+  await worker.stop(graceMs);
+  interrupts.close();
+}
+
+function parseConcurrency(text: string): number | 'auto' {
+  if (text === 'auto') return text;
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1)
+    throw new InvalidArgumentError('expected a whole number of at least 1, or auto');
+  return count;
+}

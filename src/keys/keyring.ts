@@ -1,0 +1,70 @@
+/**
+ * The keyring: the keys this process holds, by name and fingerprint. It is the only place that knows secrets besides
+ * the client that sends them; Redis, logs, metrics and files know the keyId (12 hex of the secret's SHA-256) and the
+ * name. It also owns redaction: every string from outside passes through `redact` before it is kept or shown.
+ */
+import { createHash } from 'node:crypto';
+import type { Config, KeyConfig, ProviderConfig } from '../config.ts';
+import { AppError } from '../errors.ts';
+import { profileOf } from '../provider/profile.ts';
+
+export type Key = Omit<KeyConfig, 'secretFrom' | 'provider' | 'bucket'> & {
+  keyId: string;
+  provider: ProviderConfig;
+  /** Quota bucket: the configured name, else the key itself. */
+  bucketId: string;
+};
+
+export type Keyring = {
+  keys: Key[];
+  byId: ReadonlyMap<string, Key>;
+  /** Replaces every secret, and every long part of one, by its key's name. */
+  redact: (text: string) => string;
+};
+
+export function keyIdOf(secret: string): string {
+  return createHash('sha256').update(secret).digest('hex').slice(0, 12);
+}
+
+/** Errors: `config` when a key is malformed (names the key and where it came from, never the secret) or doubled. */
+export function createKeyring(config: Pick<Config, 'keys' | 'providers'>): Keyring {
+  const byId = new Map<string, Key>();
+  for (const { secretFrom, provider: providerName, bucket, ...key } of config.keys) {
+    const provider = config.providers[providerName];
+    if (!provider) throw new AppError('config', `key "${key.name}": unknown provider "${providerName}"`);
+    const problem = profileOf(provider.kind).secretProblem(key.secret);
+    if (problem) throw new AppError('config', `key "${key.name}" (from ${secretFrom}): ${problem}`);
+    const keyId = keyIdOf(key.secret);
+    const twin = byId.get(keyId);
+    if (twin) throw new AppError('config', `keys "${twin.name}" and "${key.name}" hold the same secret`);
+    byId.set(keyId, { ...key, keyId, provider, bucketId: bucket ?? keyId });
+  }
+  const keys = [...byId.values()];
+  return { keys, byId, redact: createRedactor(keys) };
+}
+
+/** Errors: `credentials` with the ways to give a key, when there is none. */
+export function requireKeys(keyring: Keyring): void {
+  if (keyring.keys.length > 0) return;
+  throw new AppError(
+    'credentials',
+    'no API key: set PMIND_KEY (or PMIND_KEYS, separated by commas), or list keys in nightshift.config.json; ' +
+      '--simulate needs none',
+  );
+}
+
+/** Shorter parts than this are left: they could be ordinary words. */
+const shortestSecretPart = 12;
+
+function createRedactor(keys: Key[]): (text: string) => string {
+  const parts = keys
+    .flatMap((key) => [key.secret, ...key.secret.split(':')].map((part) => ({ part, name: key.name })))
+    .filter(({ part }) => part.length >= shortestSecretPart)
+    .sort((a, b) => b.part.length - a.part.length);
+  return (text) => {
+    let clean = text;
+    for (const { part, name } of parts) if (clean.includes(part)) clean = clean.replaceAll(part, `[key ${name}]`);
+    // Whatever looks like a credential, even one that is not ours.
+    return clean.replace(/PMIND[A-Za-z0-9]{8,}(:[0-9a-f]+)?|\b(sk|cm_sk|cm_rt|cm_gw)[-_][A-Za-z0-9_-]{12,}/g, '[key]');
+  };
+}

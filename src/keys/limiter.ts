@@ -1,0 +1,157 @@
+/**
+ * The limiter: takes and gives back slots on keys, through two Lua scripts (acquire.lua, settle.lua) that hold the
+ * rules. This file only shapes the questions, sends them in micro-batches and parses the small tagged replies.
+ */
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import { createBatcher } from '../redis/batcher.ts';
+import type { Names } from '../redis/names.ts';
+import { loadScript } from '../redis/script.ts';
+import { lineRef, parseIntent, type Intent, type IntentStub } from './intent.ts';
+import type { Key } from './keyring.ts';
+import { windowShape } from './window.ts';
+
+export type Candidate = { key: Key; model: string };
+
+export type AcquireRequest = IntentStub & {
+  batchId: string;
+  line: number;
+  attemptId: string;
+  /** Keys that may serve it, each with the model id that the request's model means there. */
+  candidates: Candidate[];
+  estimatedTokens: number;
+  estimatedCostNanoUsd: number;
+};
+
+export type AcquireReply =
+  | { tag: 'slot'; key: Key; model: string; waitMs: number; reservedNanoUsd: number }
+  | { tag: 'wait'; waitMs: number; why: string }
+  | { tag: 'none'; why: string; comesBackAtMs: number | null }
+  | { tag: 'denied'; budget: 'batch' | 'day' | 'key' }
+  | { tag: 'too_large'; limit: number }
+  | { tag: 'halted'; status: string }
+  | { tag: 'done' }
+  | { tag: 'stale'; intent: Intent };
+
+export type LimiterOptions = {
+  redis: Redis;
+  names: Names;
+  workerId: string;
+  dayBudgetNanoUsd?: number | null;
+  /** How far ahead a slot may be reserved. Longer holds more slots for a worker that may die; shorter asks oftener. */
+  horizonMs?: number;
+  /** A time for the script, for tests; without it Redis' own clock decides. */
+  now?: () => number;
+};
+
+const maxItemsPerCall = 64;
+const defaultHorizonMs = 1000;
+/** How soon to ask again when only another call's end can help (calls in flight, reserved money, a probe). */
+const pollMs = 200;
+
+const replySchema = z.array(z.array(z.string()).min(1));
+
+export type Acquire = (request: AcquireRequest) => Promise<AcquireReply>;
+
+/** Asks for one slot; asks of the same moment travel together. Rejects only when Redis cannot answer. */
+export function createAcquire(options: LimiterOptions): Acquire {
+  const script = loadScript(options.redis, 'acquire.lua', import.meta.url);
+  return createBatcher(maxItemsPerCall, async (requests: AcquireRequest[]) => {
+    const { keys, batches, buckets, ask } = shapeQuestion(requests, options);
+    const { names } = options;
+    const reply = await script(
+      [
+        names.inflight,
+        names.spend,
+        ...batches.values.flatMap((id) => [names.batch(id), names.done(id)]),
+        ...keys.values.map((key) => names.key(key.keyId)),
+        ...buckets.values.map((id) => names.bucket(id)),
+      ],
+      [options.now ? String(options.now()) : '', JSON.stringify(ask)],
+    );
+    return replySchema
+      .parse(reply)
+      .map((fields, index) => parseReply(fields, requests[index] as AcquireRequest, keys.values));
+  });
+}
+
+function shapeQuestion(requests: AcquireRequest[], options: LimiterOptions) {
+  const keys = distinct<Key>();
+  const batches = distinct<string>();
+  const buckets = distinct<string>();
+  const items = requests.map((request) => ({
+    ref: lineRef(request.batchId, request.line),
+    attempt: request.attemptId,
+    batch: batches.indexOf(request.batchId),
+    line: request.line,
+    tokens: request.estimatedTokens,
+    cost: request.estimatedCostNanoUsd,
+    keys: request.candidates.map(({ key }) => keys.indexOf(key)),
+    models: request.candidates.map(({ model }) => model),
+    stub: JSON.stringify({ customId: request.customId, requestedModel: request.requestedModel } satisfies IntentStub),
+  }));
+  const limits = keys.values.map((key) => ({
+    id: key.keyId,
+    bucket: buckets.indexOf(key.bucketId),
+    // Absent in JSON = no limit. A limit still to be learnt does not bind.
+    rpm: typeof key.rpm === 'number' ? key.rpm : undefined,
+    tpm: typeof key.tpm === 'number' ? key.tpm : undefined,
+    maxInFlight: key.maxInFlight ?? undefined,
+    budget: key.budgetNanoUsd ?? undefined,
+  }));
+  const windows = new Map(keys.values.map((key) => [key.bucketId, windowShape(key.provider.windowMs)]));
+  const ask = {
+    worker: options.workerId,
+    horizonMs: options.horizonMs ?? defaultHorizonMs,
+    pollMs,
+    dayBudget: options.dayBudgetNanoUsd ?? undefined,
+    batches: batches.values.length,
+    keys: limits,
+    buckets: buckets.values.map((id) => ({ id, ...windows.get(id) })),
+    items,
+  };
+  return { keys, batches, buckets, ask };
+}
+
+/** The distinct values seen, in order; `indexOf` adds and returns the 1-based position, as Lua counts. */
+export function distinct<Value>() {
+  const positions = new Map<Value, number>();
+  const values: Value[] = [];
+  return {
+    values,
+    indexOf(value: Value): number {
+      const known = positions.get(value);
+      if (known !== undefined) return known;
+      values.push(value);
+      positions.set(value, values.length);
+      return values.length;
+    },
+  };
+}
+
+function parseReply(fields: string[], request: AcquireRequest, keys: Key[]): AcquireReply {
+  const [tag, first = '', second = '', third = '', fourth = ''] = fields;
+  switch (tag) {
+    case 'slot': {
+      const key = keys[Number(first) - 1];
+      if (!key) break;
+      return { tag, key, model: second, waitMs: Number(third), reservedNanoUsd: Number(fourth) };
+    }
+    case 'wait':
+      return { tag, waitMs: Number(first), why: second };
+    case 'none':
+      return { tag, why: first, comesBackAtMs: second === '0' ? null : Number(second) };
+    case 'denied':
+      if (first === 'batch' || first === 'day' || first === 'key') return { tag, budget: first };
+      break;
+    case 'too_large':
+      return { tag, limit: Number(second) };
+    case 'halted':
+      return { tag, status: first };
+    case 'done':
+      return { tag };
+    case 'stale':
+      return { tag, intent: parseIntent(lineRef(request.batchId, request.line), first) };
+  }
+  throw new TypeError(`acquire.lua answered ${JSON.stringify(fields)}`);
+}

@@ -1,0 +1,184 @@
+-- settle: one atomic step for each answer that came (or will never come).
+--
+-- KEYS  1 inflight hash   2 spend hash   3 ledger stream   4 reaped hash
+--       then per batch: batch hash, done bitmap, attempts hash, results stream   then per key: key hash
+--       then per bucket: bucket hash
+-- ARGV  1 now in ms ('' = Redis TIME; tests pass a time)
+--       2 JSON [item]; an item is
+--         { ref, batch, line,
+--           attempt, key, bucket      the call it settles; absent: no call was made (a line that ends without one)
+--           release                   true: the slot was not used; give it back, no ledger row
+--           unknown                   true: the caller is not the sender; the sender died
+--           tokens, cost              real usage; absent: unknown, keep the estimate
+--           count                     true: this attempt is one of the line's attempts
+--           act                       what happens to keys: { kind = 'ok' | 'neutral' }
+--                                     { kind = 'cool', reason, retryAfterMs?, baseMs, maxMs, jitter, widenMs? }
+--                                     { kind = 'retire', reason, until?, keys = [key index] }
+--           final                     { to = 'o' | 'e', code?, input?, output? }: the line ends with this result
+--           ledger, result }          1-based positions in ARGV of the ledger entry and the result line; absent: none
+--       3… those strings
+-- Returns one reply per item: { settled 0|1, ended 0|1, attempts spent, standing after ('' = unchanged), until }
+--
+-- Safe to repeat: the intent is the token. Without it the call was settled before, and nothing but the line's end is
+-- looked at again, which the done bit makes harmless: the result is appended only by whoever turns the bit from 0 to 1.
+-- A call given up as `unknown` leaves its cost in `reaped`, so that a sender who was only asleep can still correct it.
+
+local now
+if ARGV[1] ~= '' then
+  now = tonumber(ARGV[1])
+else
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local items = cjson.decode(ARGV[2])
+local shape = items.shape
+local firstKey = 4 + 4 * shape.batches
+local firstBucket = firstKey + shape.keys
+local day = math.floor(now / 86400000)
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+local function splitIntent(text)
+  local fields = {}
+  for field in string.gmatch(text, '([^\t]*)\t') do fields[#fields + 1] = field end
+  return {
+    attempt = fields[1], slice = fields[5], tokens = tonumber(fields[6]), cost = tonumber(fields[7]),
+    sentAt = tonumber(fields[8]), probe = fields[10] == '1',
+  }
+end
+
+-- Moves the estimate in the window to the real number of tokens, or gives the whole slot back.
+local function correctWindow(bucket, intent, reqs, tokens)
+  local packed = redis.call('HGET', bucket, 's' .. intent.slice)
+  if not packed or (reqs == 0 and tokens == 0) then return end
+  local hadReqs, hadToks, next = string.match(packed, '^(%-?%d+):(%-?%d+):(%d*)$')
+  redis.call('HSET', bucket, 's' .. intent.slice, int(hadReqs + reqs) .. ':' .. int(hadToks + tokens) .. ':' .. next)
+  if reqs ~= 0 then redis.call('HINCRBY', bucket, 'reqs', int(reqs)) end
+  if tokens ~= 0 then redis.call('HINCRBY', bucket, 'toks', int(tokens)) end
+end
+
+local function bookMoney(item, key, reserved, spent)
+  local batch = KEYS[1 + 4 * item.batch]
+  if reserved ~= 0 then
+    redis.call('HINCRBY', key, 'reserved', int(-reserved))
+    redis.call('HINCRBY', batch, 'reserved', int(-reserved))
+    redis.call('HINCRBY', KEYS[2], 'reserved', int(-reserved))
+  end
+  if spent ~= 0 then
+    redis.call('HINCRBY', key, 'spent', int(spent))
+    redis.call('HINCRBY', batch, 'spent', int(spent))
+    redis.call('HINCRBY', KEYS[2], 'spent:' .. day, int(spent))
+  end
+end
+
+local function cool(key, bucket, act, intent)
+  local f = redis.call('HMGET', key, 'standing', 'since', 'level', 'until')
+  local standing, since, level = f[1] or 'active', tonumber(f[2] or 0), tonumber(f[3] or 0)
+  if standing == 'draining' or (standing == 'retired' and not intent.probe) then return '', 0 end
+  -- A call sent before the last cool-down began belongs to the same burst: one event, not fifty.
+  if intent.sentAt <= since and not intent.probe then return '', 0 end
+  level = level + 1
+  local ms = act.retryAfterMs
+  if not ms then ms = math.min(act.maxMs, act.baseMs * 2 ^ (level - 1)) * (0.5 + act.jitter / 2) end
+  local comesBack = now + math.max(1, math.floor(ms))
+  redis.call('HSET', key, 'standing', 'cooling', 'reason', act.reason, 'since', int(now), 'level', int(level), 'until',
+    int(comesBack), 'probe', '')
+  if act.widenMs then
+    local extra = tonumber(redis.call('HGET', bucket, 'extra') or 0)
+    redis.call('HSET', bucket, 'extra', int(math.min(extra + act.widenMs, act.widenMs * 8)), 'extraAt', int(now))
+  end
+  return 'cooling', comesBack
+end
+
+local function retire(act, intent)
+  local changed = ''
+  for _, i in ipairs(act.keys) do
+    local key = KEYS[firstKey + i]
+    local f = redis.call('HMGET', key, 'standing', 'reopened')
+    -- Answers to calls sent before a person reopened the key tell of the past.
+    if f[1] ~= 'draining' and not (intent and intent.sentAt < tonumber(f[2] or 0)) then
+      if f[1] ~= 'retired' then changed = 'retired' end
+      redis.call('HSET', key, 'standing', 'retired', 'reason', act.reason, 'since', int(now), 'until',
+        int(act['until'] or 0), 'probe', '')
+    end
+  end
+  return changed, act['until'] or 0
+end
+
+local function actOnKeys(item, key, bucket, intent)
+  local act = item.act
+  if act.kind == 'cool' then return cool(key, bucket, act, intent) end
+  if act.kind == 'retire' then return retire(act, intent) end
+  if intent.probe and redis.call('HGET', key, 'probe') == intent.attempt then
+    if act.kind == 'ok' then
+      redis.call('HSET', key, 'standing', 'active', 'reason', '', 'level', '0', 'until', '0', 'probe', '')
+      return 'active', 0
+    end
+    redis.call('HSET', key, 'probe', '')
+  end
+  return '', 0
+end
+
+local function settleCall(item)
+  local key, bucket = KEYS[firstKey + item.key], KEYS[firstBucket + item.bucket]
+  local packed = redis.call('HGET', KEYS[1], item.ref)
+  local intent = packed and splitIntent(packed)
+  if not intent or intent.attempt ~= item.attempt then
+    local reaped = redis.call('HGET', KEYS[4], item.attempt)
+    if not reaped or item.unknown then return 0, '', 0 end
+    -- Given up before, and yet here is the answer: the real cost takes the place of the assumed one.
+    redis.call('HDEL', KEYS[4], item.attempt)
+    bookMoney(item, key, 0, (item.cost or tonumber(reaped)) - tonumber(reaped))
+    if item.ledger then redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger]) end
+    return 1, '', 0
+  end
+
+  redis.call('HDEL', KEYS[1], item.ref)
+  redis.call('HINCRBY', key, 'inflight', -1)
+  local standing, comesBack = actOnKeys(item, key, bucket, intent)
+  if item.release then
+    correctWindow(bucket, intent, -1, -intent.tokens)
+    bookMoney(item, key, intent.cost, 0)
+  elseif item.unknown then
+    bookMoney(item, key, intent.cost, intent.cost)
+    redis.call('HSET', KEYS[4], item.attempt, int(intent.cost))
+    redis.call('PEXPIRE', KEYS[4], 86400000)
+    redis.call('HINCRBY', KEYS[1 + 4 * item.batch], 'possiblyBilled', 1)
+  else
+    if item.tokens then correctWindow(bucket, intent, 0, item.tokens - intent.tokens) end
+    bookMoney(item, key, intent.cost, item.cost or 0)
+  end
+  if item.ledger then redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger]) end
+  return 1, standing, comesBack
+end
+
+local function endLine(item)
+  local batch = KEYS[1 + 4 * item.batch]
+  if redis.call('SETBIT', KEYS[2 + 4 * item.batch], item.line, 1) == 1 then return 0 end
+  local result, final = ARGV[item.result], item.final
+  redis.call('XADD', KEYS[4 + 4 * item.batch], '*', 't', final.to, 'l', item.line, 'r', result)
+  redis.call('HDEL', KEYS[3 + 4 * item.batch], item.line)
+  redis.call('HINCRBY', batch, final.to == 'o' and 'completed' or 'failed', 1)
+  redis.call('HINCRBY', batch, 'resultBytes', #result)
+  if final.code then redis.call('HINCRBY', batch, 'error:' .. final.code, 1) end
+  if final.input then redis.call('HINCRBY', batch, 'inputTokens', final.input) end
+  if final.output then redis.call('HINCRBY', batch, 'outputTokens', final.output) end
+  return 1
+end
+
+local replies = {}
+for n, item in ipairs(items.items) do
+  local settled, standing, comesBack, ended, attempts = 0, '', 0, 0, 0
+  if item.attempt then settled, standing, comesBack = settleCall(item) end
+  if item.final then
+    ended = endLine(item)
+  elseif item.count then
+    local hash = KEYS[3 + 4 * item.batch]
+    if settled == 1 then attempts = redis.call('HINCRBY', hash, item.line, 1)
+    else attempts = tonumber(redis.call('HGET', hash, item.line) or 0) end
+  end
+  replies[n] = { settled, ended, attempts, standing, int(comesBack) }
+end
+return replies

@@ -1,0 +1,146 @@
+/**
+ * Settling: hands an answer's consequences to settle.lua, in micro-batches. What the fields do is written there.
+ */
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import type { LedgerEntry } from '../ledger/entry.ts';
+import { createBatcher } from '../redis/batcher.ts';
+import type { Names } from '../redis/names.ts';
+import { loadScript } from '../redis/script.ts';
+import { lineRef } from './intent.ts';
+import { distinct } from './limiter.ts';
+
+/** What an answer does to the key that gave it, or to all keys of its organisation. */
+export type KeyAct =
+  | { kind: 'ok' }
+  | { kind: 'neutral' }
+  | { kind: 'cool'; reason: string; retryAfterMs: number | null; widenMs: number | null }
+  | { kind: 'retire'; reason: string; untilMs: number | null; keyIds: string[] };
+
+export type Call = {
+  attemptId: string;
+  keyId: string;
+  bucketId: string;
+  act: KeyAct;
+  /** `release`: never sent, the slot is given back. `unknown`: its sender died. Absent: it was answered, or failed. */
+  fate?: 'release' | 'unknown';
+  /** Real usage; null keeps the estimate in the window. */
+  tokens: number | null;
+  costNanoUsd: number | null;
+  /** One of the line's attempts? */
+  countsAsAttempt: boolean;
+  ledger: LedgerEntry | null;
+};
+
+/** How a line ends: one line of the output or the error file, without the line break. */
+export type LineEnd = {
+  to: 'output' | 'error';
+  text: string;
+  /** Why it failed; counted in the manifest. */
+  errorCode: string | null;
+  inputTokens: number | null;
+  outputTokens: number | null;
+};
+
+export type SettleRequest = { batchId: string; line: number; call: Call | null; end: LineEnd | null };
+
+export type SettleReply = {
+  /** False: this call had been settled before. */
+  settled: boolean;
+  /** True: this settle ended the line. False: it goes on, or had ended before. */
+  ended: boolean;
+  attemptsSpent: number;
+  /** The key's new standing where this settle changed it. */
+  standing: { now: string; untilMs: number | null } | null;
+};
+
+export type Settle = (request: SettleRequest) => Promise<SettleReply>;
+
+/** Cool-downs without a word from the server: 1, 2, 4, … 30 s with jitter (providers.md §1, "Backoff asked for"). */
+const coolBaseMs = 1000;
+const coolMaxMs = 30_000;
+const maxItemsPerCall = 64;
+
+const replySchema = z.array(z.tuple([z.number(), z.number(), z.number(), z.string(), z.string()]));
+
+export function createSettle(options: { redis: Redis; names: Names; now?: () => number }): Settle {
+  const { names } = options;
+  const script = loadScript(options.redis, 'settle.lua', import.meta.url);
+  return createBatcher(maxItemsPerCall, async (requests: SettleRequest[]) => {
+    const keys = distinct<string>();
+    const batches = distinct<string>();
+    const buckets = distinct<string>();
+    const texts: string[] = [];
+    const text = (value: string) => texts.push(value) + 2;
+    const items = requests.map(({ batchId, line, call, end }) => ({
+      ref: lineRef(batchId, line),
+      batch: batches.indexOf(batchId),
+      line,
+      ...(call && {
+        attempt: call.attemptId,
+        key: keys.indexOf(call.keyId),
+        bucket: buckets.indexOf(call.bucketId),
+        release: call.fate === 'release',
+        unknown: call.fate === 'unknown',
+        tokens: call.tokens ?? undefined,
+        cost: call.costNanoUsd ?? undefined,
+        count: call.countsAsAttempt,
+        act: shapeAct(call.act, keys.indexOf),
+        ledger: call.ledger ? text(JSON.stringify(call.ledger)) : undefined,
+      }),
+      ...(end && {
+        final: {
+          to: end.to === 'output' ? 'o' : 'e',
+          code: end.errorCode ?? undefined,
+          input: end.inputTokens ?? undefined,
+          output: end.outputTokens ?? undefined,
+        },
+        result: text(end.text),
+      }),
+    }));
+    const shape = { batches: batches.values.length, keys: keys.values.length };
+    const reply = await script(
+      [
+        names.inflight,
+        names.spend,
+        names.ledger,
+        names.reaped,
+        ...batches.values.flatMap((id) => [names.batch(id), names.done(id), names.attempts(id), names.results(id)]),
+        ...keys.values.map((id) => names.key(id)),
+        ...buckets.values.map((id) => names.bucket(id)),
+      ],
+      [options.now ? String(options.now()) : '', JSON.stringify({ shape, items }), ...texts],
+    );
+    return replySchema.parse(reply).map(([settled, ended, attemptsSpent, standing, until]) => ({
+      settled: settled === 1,
+      ended: ended === 1,
+      attemptsSpent,
+      standing: standing === '' ? null : { now: standing, untilMs: until === '0' ? null : Number(until) },
+    }));
+  });
+}
+
+function shapeAct(act: KeyAct, keyIndex: (keyId: string) => number) {
+  switch (act.kind) {
+    case 'ok':
+    case 'neutral':
+      return act;
+    case 'cool':
+      return {
+        kind: act.kind,
+        reason: act.reason,
+        retryAfterMs: act.retryAfterMs ?? undefined,
+        widenMs: act.widenMs ?? undefined,
+        baseMs: coolBaseMs,
+        maxMs: coolMaxMs,
+        jitter: Math.random(),
+      };
+    case 'retire':
+      return {
+        kind: act.kind,
+        reason: act.reason,
+        until: act.untilMs ?? undefined,
+        keys: act.keyIds.map((keyId) => keyIndex(keyId)),
+      };
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * A key's standing, outside the hot path: registering keys, retiring one that a listing refused, opening retired ones
+ * again because a person said so, and reading them all for display. In a batch it is settle.lua that moves standings.
+ *
+ *   active ──429──► cooling ──time──► half-open ──success──► active
+ *      │                                  └─────429──────► cooling (twice as long)
+ *      └──401, 402──► retired ──known reset, or a person──► half-open
+ */
+import type { Redis } from 'ioredis';
+import { z } from 'zod';
+import type { RetireReason } from '../provider/outcome.ts';
+import type { Names } from '../redis/names.ts';
+import { redisTimeMs } from '../redis/time.ts';
+import type { Key } from './keyring.ts';
+
+export type Standing = {
+  standing: 'active' | 'cooling' | 'half_open' | 'retired' | 'draining';
+  reason: string;
+  untilMs: number | null;
+  inFlight: number;
+  spentNanoUsd: number;
+  reservedNanoUsd: number;
+};
+
+/** So that anyone can put a name to a key id. */
+export async function registerKeys(redis: Redis, names: Names, keys: Key[]): Promise<void> {
+  const pipeline = redis.pipeline();
+  for (const { keyId, name, provider, org } of keys) {
+    pipeline.hset(names.key(keyId), { name, provider: provider.name, org });
+  }
+  await pipeline.exec();
+}
+
+export async function retireKeys(
+  redis: Redis,
+  names: Names,
+  keyIds: string[],
+  reason: RetireReason,
+  untilMs: number | null,
+): Promise<void> {
+  const since = await redisTimeMs(redis);
+  const pipeline = redis.pipeline();
+  for (const keyId of keyIds) {
+    pipeline.hset(names.key(keyId), { standing: 'retired', reason, since, until: untilMs ?? 0, probe: '' });
+  }
+  await pipeline.exec();
+}
+
+/** Half-open now: the next request tries the key. Returns the names of the keys that were retired. */
+export async function reopenKeys(redis: Redis, names: Names, keys: Key[]): Promise<string[]> {
+  const now = await redisTimeMs(redis);
+  const reopened: string[] = [];
+  for (const key of keys) {
+    if ((await redis.hget(names.key(key.keyId), 'standing')) !== 'retired') continue;
+    // `reopened`: answers to calls sent before this moment tell of the past (settle.lua).
+    await redis.hset(names.key(key.keyId), { until: now, reopened: now, probe: '' });
+    reopened.push(key.name);
+  }
+  return reopened;
+}
+
+const fieldsSchema = z.object({
+  standing: z.enum(['active', 'cooling', 'retired', 'draining']).default('active'),
+  reason: z.string().default(''),
+  until: z.coerce.number().default(0),
+  inflight: z.coerce.number().default(0),
+  spent: z.coerce.number().default(0),
+  reserved: z.coerce.number().default(0),
+});
+
+export async function readStanding(redis: Redis, names: Names, keyId: string): Promise<Standing> {
+  const fields = fieldsSchema.parse(await redis.hgetall(names.key(keyId)));
+  const now = await redisTimeMs(redis);
+  const mayComeBack = fields.standing === 'cooling' || fields.standing === 'retired';
+  const halfOpen = mayComeBack && fields.until > 0 && fields.until <= now;
+  return {
+    standing: halfOpen ? 'half_open' : fields.standing,
+    reason: fields.reason,
+    untilMs: fields.until === 0 || halfOpen ? null : fields.until,
+    inFlight: fields.inflight,
+    spentNanoUsd: fields.spent,
+    reservedNanoUsd: fields.reserved,
+  };
+}
+
+/** The guard of a bucket's window is at least `lateMs` from now on; it shrinks again by itself (acquire.lua). */
+export async function widenGuard(redis: Redis, names: Names, bucketId: string, lateMs: number): Promise<void> {
+  const name = names.bucket(bucketId);
+  const extra = Number((await redis.hget(name, 'extra')) ?? 0);
+  if (extra >= lateMs) return;
+  await redis.hset(name, { extra: lateMs, extraAt: await redisTimeMs(redis) });
+}

@@ -1,0 +1,200 @@
+/**
+ * Moves ledger entries from their stream in Redis, where every answer's settle puts them, into the store. An entry
+ * leaves Redis only after the store has committed it: a crash between the two repeats the chunk, which the primary key
+ * absorbs. One process drains a namespace, by a lease that only saves work: two at once would do no harm.
+ *
+ *     settle ─► stream ─► read a chunk ─► insert, commit ─► delete the chunk
+ *                              └─ not an entry ─► dead-letter stream, one error line in the log
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Redis } from 'ioredis';
+import { messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Names } from '../redis/names.ts';
+import { loadScript, type Script } from '../redis/script.ts';
+import { ledgerEntrySchema, type LedgerEntry } from './entry.ts';
+import type { LedgerStore } from './store.ts';
+
+/** Half a megabyte from Redis, ten milliseconds in SQLite: big enough to be fast, small enough not to hold anyone up. */
+const chunkEntries = 1000;
+const retryMaxMs = 10_000;
+/** How long stopping waits for Redis; what it leaves behind, the next chunk and the lease's expiry put right. */
+const stopGraceMs = 1000;
+
+export type LedgerDrainOptions = {
+  redis: Redis;
+  names: Names;
+  store: LedgerStore;
+  log: Log;
+  /** How often an empty stream is looked at. Default 500. */
+  pollMs?: number;
+  /** After how long without a sign of life another process takes over. Default 15000. */
+  leaseMs?: number;
+};
+
+type StreamEntry = [id: string, fields: string[]];
+
+export function createLedgerDrain(options: LedgerDrainOptions): LedgerDrain {
+  return new LedgerDrain(options);
+}
+
+export class LedgerDrain {
+  readonly #redis: Redis;
+  readonly #names: Names;
+  readonly #store: LedgerStore;
+  readonly #log: Log;
+  readonly #pollMs: number;
+  readonly #leaseMs: number;
+  readonly #leaseScript: Script;
+  readonly #token = randomUUID();
+  /** `stop` ends the waiting and takes no new chunk; `abandon`, a grace later, ends the commands under way. */
+  #running: { stop: AbortController; abandon: AbortController; ended: Promise<void> } | null = null;
+
+  constructor(options: LedgerDrainOptions) {
+    this.#redis = options.redis;
+    this.#names = options.names;
+    this.#store = options.store;
+    this.#log = options.log;
+    this.#pollMs = options.pollMs ?? 500;
+    this.#leaseMs = options.leaseMs ?? 15_000;
+    this.#leaseScript = loadScript(options.redis, 'ledger-lease.lua', import.meta.url);
+  }
+
+  /**
+   * Moves one chunk, whoever holds the lease, and returns how many entries left the stream. Errors: the store's
+   * (AppError `disk`) and Redis's; nothing is lost by either.
+   */
+  async drainOnce(): Promise<number> {
+    return this.#drainChunk(new AbortController().signal);
+  }
+
+  /** Moves everything that is in the stream now. Errors as `drainOnce`. */
+  async flush(): Promise<void> {
+    // A chunk that is not full has reached the end; entries that come after this call may be in it or not.
+    while ((await this.drainOnce()) === chunkEntries);
+  }
+
+  /** Drains from now on until `stop`, through outages of Redis and of the disk. */
+  start(): void {
+    if (this.#running) return;
+    const stop = new AbortController();
+    const abandon = new AbortController();
+    this.#running = { stop, abandon, ended: this.#run(stop.signal, abandon.signal) };
+  }
+
+  /** Resolves once nothing is under way any more, even when Redis is away. What is in the stream stays there. */
+  async stop(): Promise<void> {
+    if (!this.#running) return;
+    const { stop, abandon, ended } = this.#running;
+    this.#running = null;
+    stop.abort();
+    const grace = setTimeout(() => abandon.abort(), stopGraceMs);
+    try {
+      await ended;
+      if (this.#redis.status === 'ready') await unlessAborted(abandon.signal, this.#lease(0));
+    } catch (error) {
+      this.#log.debug({ reason: messageOf(error) }, 'ledger lease not released, it expires');
+    } finally {
+      clearTimeout(grace);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  /**
+   * A poll, not a blocking read: the lease wants a regular command anyway, no second connection has to be kept alive
+   * through outages, and entries that trickle in are committed together instead of with one fsync each.
+   */
+  async #run(stop: AbortSignal, abandon: AbortSignal): Promise<void> {
+    let failures = 0;
+    while (!stop.aborted) {
+      let waitMs = this.#pollMs;
+      try {
+        const isHolder = await unlessAborted(abandon, this.#lease(this.#leaseMs));
+        if (isHolder && (await this.#drainChunk(abandon)) === chunkEntries) waitMs = 0;
+        if (failures > 0) this.#log.info({ failures }, 'ledger is drained again');
+        failures = 0;
+      } catch (error) {
+        if (stop.aborted) return;
+        // Once per trouble: the entries are safe in Redis meanwhile.
+        if (failures === 0) this.#log.error({ reason: messageOf(error) }, 'ledger cannot be drained, trying on');
+        waitMs = Math.min(this.#pollMs * 2 ** failures, retryMaxMs);
+        failures += 1;
+      }
+      await delay(waitMs, undefined, { signal: stop }).catch(() => {});
+    }
+  }
+
+  /** Takes or renews the lease; 0 releases it. Returns whether this drain holds it now. */
+  async #lease(leaseMs: number): Promise<boolean> {
+    return (await this.#leaseScript([this.#names.ledgerLease], [this.#token, String(leaseMs)])) === 1;
+  }
+
+  async #drainChunk(abandon: AbortSignal): Promise<number> {
+    const chunk = await unlessAborted(abandon, this.#redis.xrange(this.#names.ledger, '-', '+', 'COUNT', chunkEntries));
+    if (chunk.length === 0) return 0;
+    const entries: LedgerEntry[] = [];
+    const strangers: (Stranger & { id: string })[] = [];
+    for (const [id, fields] of chunk) {
+      const parsed = parseEntry(fields);
+      if ('reason' in parsed) strangers.push({ id, ...parsed });
+      else entries.push(parsed);
+    }
+    await this.#store.insert(entries);
+    await unlessAborted(abandon, this.#remove(chunk, strangers));
+    return chunk.length;
+  }
+
+  /** By id, not by trimming: what is deleted is exactly what was inserted, even after Redis came back from a backup. */
+  async #remove(chunk: StreamEntry[], strangers: (Stranger & { id: string })[]): Promise<void> {
+    const ids = chunk.map(([id]) => id);
+    const [first] = strangers;
+    if (!first) {
+      await this.#redis.xdel(this.#names.ledger, ...ids);
+      return;
+    }
+    const deadLetter = this.#names.ledgerDead;
+    const transaction = this.#redis.multi();
+    for (const { id, reason, fields } of strangers) {
+      transaction.xadd(deadLetter, '*', 'id', id, 'reason', reason, ...fields);
+    }
+    transaction.xdel(this.#names.ledger, ...ids);
+    await transaction.exec();
+    this.#log.error(
+      { entries: strangers.length, firstId: first.id, reason: first.reason, stream: deadLetter },
+      'ledger entries cannot be read and are set aside; were they written by a newer nightshift?',
+    );
+  }
+}
+
+type Stranger = { reason: string; fields: string[] };
+
+/** The stream's contract: one field `e` with a JSON ledger entry. */
+function parseEntry(fields: string[]): LedgerEntry | Stranger {
+  const [name, json] = fields;
+  if (name !== 'e' || json === undefined) return { reason: 'no field "e"', fields };
+  try {
+    const parsed = ledgerEntrySchema.safeParse(JSON.parse(json));
+    if (parsed.success) return parsed.data;
+    const reason = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ');
+    return { reason, fields };
+  } catch (error) {
+    return { reason: messageOf(error), fields };
+  }
+}
+
+/** A command waits for as long as Redis is away; stopping does not. */
+async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(signal.reason instanceof Error ? signal.reason : new Error('stopped'));
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Model listings: reading `GET /v1/models` and resolving a requested name — an id or an alias such as `fast` — against
+ * one. Pure; who fetches a listing and how long it is trusted is keys/listings.ts. Source: providers.md §1.
+ */
+import { z } from 'zod';
+import type { Price } from '../config.ts';
+
+export type Model = {
+  id: string;
+  aliases: string[];
+  contextLength: number | null;
+  /** Answers chat completions. Embeddings, speech and the like do not. */
+  callable: boolean;
+  price: Price | null;
+};
+
+/** By id. */
+export type Listing = ReadonlyMap<string, Model>;
+
+const entrySchema = z.object({
+  id: z.string().min(1),
+  aliases: z.array(z.string()).nullish().catch(null),
+  context_length: z.number().positive().nullish().catch(null),
+  model_type: z.string().nullish().catch(null),
+  supported_parameters: z.array(z.string()).nullish().catch(null),
+  cost: z
+    .object({ input_per_m_token: z.number().nonnegative(), output_per_m_token: z.number().nonnegative() })
+    .nullish()
+    .catch(null),
+});
+const listSchema = z.object({ data: z.array(z.unknown()) });
+const chatTypes = new Set(['chat', 'vision-chat']);
+
+/** Null when the body is no model list at all. Entries that cannot be read are skipped: one odd model harms no other. */
+export function parseListing(json: unknown): Listing | null {
+  const list = listSchema.safeParse(json);
+  if (!list.success) return null;
+  const models = new Map<string, Model>();
+  for (const raw of list.data.data) {
+    const entry = entrySchema.safeParse(raw);
+    if (!entry.success) continue;
+    const { id, aliases, context_length, model_type, supported_parameters, cost } = entry.data;
+    models.set(id, {
+      id,
+      aliases: aliases ?? [],
+      contextLength: context_length ?? null,
+      // An empty list of parameters means "not a chat model"; an absent one says nothing.
+      callable: (!model_type || chatTypes.has(model_type)) && supported_parameters?.length !== 0,
+      price: cost ? { inputUsdPerMTok: cost.input_per_m_token, outputUsdPerMTok: cost.output_per_m_token } : null,
+    });
+  }
+  return models;
+}
+
+export type ResolveRules = {
+  /** Configured alias → id, for providers whose listing has no aliases. */
+  aliases: Record<string, string>;
+  /** Requested name → ids to try when it is not there. */
+  fallbacks: Record<string, string[]>;
+};
+
+/**
+ * Exact id → the listing's alias → configured alias → configured fallbacks → null.
+ * (An entry whose id is the alias itself is the first case.)
+ */
+export function resolveModel(listing: Listing, requested: string, rules: ResolveRules): Model | null {
+  const callable = (id: string | undefined) => {
+    const model = id === undefined ? undefined : listing.get(id);
+    return model?.callable ? model : null;
+  };
+  return (
+    callable(requested) ??
+    [...listing.values()].find((model) => model.callable && model.aliases.includes(requested)) ??
+    callable(rules.aliases[requested]) ??
+    (rules.fallbacks[requested] ?? []).map(callable).find((model) => model !== null) ??
+    null
+  );
+}
+
+/** Names near to what was asked for, for the message of a rejection: callable ids and aliases, nearest first. */
+export function nearestNames(listing: Listing, requested: string, most = 5): string[] {
+  const names = new Set([...listing.values()].filter((m) => m.callable).flatMap((m) => [...m.aliases, m.id]));
+  return [...names]
+    .map((name) => ({ name, distance: editDistance(name, requested) }))
+    .sort((a, b) => a.distance - b.distance)
+    .slice(0, most)
+    .map(({ name }) => name);
+}
+
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swap = (previous[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      row.push(Math.min((previous[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, swap));
+    }
+    previous = row;
+  }
+  return previous[b.length] ?? 0;
+}

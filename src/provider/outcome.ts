@@ -1,0 +1,59 @@
+/**
+ * What an answer means: one closed union, produced purely by classify.ts and consumed by one exhaustive switch
+ * (workers/act.ts). A value, not an error: every one of these is expected.
+ */
+import type { LedgerOutcome } from '../ledger/entry.ts';
+
+export type RetireReason =
+  | 'exhausted'
+  | 'org_exhausted'
+  | 'revoked'
+  | 'expired'
+  | 'invalid'
+  | 'trial_ended'
+  | 'rotated'
+  | 'suspended';
+
+type Cause = {
+  /** The provider's code, else one of ours; machine-readable, lower case. */
+  code: string;
+  /** The provider's own words, capped and redacted. */
+  message: string;
+};
+
+export type Outcome =
+  /** An answer with choices. */
+  | { tag: 'complete' }
+  /** This request can never succeed. */
+  | ({ tag: 'reject' } & Cause)
+  /** Failed, may succeed: one attempt spent. Says nothing about the key. */
+  | ({ tag: 'retry'; retryAfterMs: number | null } & Cause)
+  /** 429: the key cools. */
+  | ({ tag: 'rate_limited'; retryAfterMs: number | null } & Cause)
+  /** The key may not send until a person acts or, where known, until `untilMs`. */
+  | ({ tag: 'key_retired'; reason: RetireReason; untilMs: number | null } & Cause)
+  /** The same for all keys of its organisation. */
+  | ({ tag: 'org_retired'; reason: RetireReason; untilMs: number | null } & Cause)
+  /** The model is not there, or not for this key. */
+  | ({ tag: 'model_unavailable' } & Cause)
+  /** Wrong host or path: nothing will work until the configuration changes. */
+  | ({ tag: 'misconfigured' } & Cause);
+
+export function ledgerOutcomeOf(outcome: Outcome): LedgerOutcome {
+  switch (outcome.tag) {
+    case 'complete':
+      return 'completed';
+    case 'reject':
+      return 'rejected';
+    case 'retry':
+    case 'misconfigured':
+      return 'failed';
+    case 'rate_limited':
+      return 'rate_limited';
+    case 'key_retired':
+    case 'org_retired':
+      return outcome.reason === 'exhausted' || outcome.reason === 'org_exhausted' ? 'exhausted' : 'unauthorized';
+    case 'model_unavailable':
+      return 'model_unavailable';
+  }
+}

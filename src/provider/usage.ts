@@ -1,0 +1,71 @@
+/**
+ * Usage and cost of one answer. Order of trust for the cost: the provider's own figure, tokens × the listing's price,
+ * tokens × a configured price, else none — an unknown cost is null, never 0 (design §8).
+ */
+import { z } from 'zod';
+import { nanoUsdPerUsd, type Price } from '../config.ts';
+import type { CostSource } from '../ledger/entry.ts';
+
+export type Usage = {
+  inputTokens: number | null;
+  outputTokens: number | null;
+  cachedTokens: number | null;
+  reasoningTokens: number | null;
+  costNanoUsd: number | null;
+  costSource: CostSource;
+};
+
+export const noUsage: Usage = {
+  inputTokens: null,
+  outputTokens: null,
+  cachedTokens: null,
+  reasoningTokens: null,
+  costNanoUsd: null,
+  costSource: 'none',
+};
+
+const count = z.number().int().nonnegative().nullish().catch(null);
+const usageShape = z.object({
+  usage: z.object({
+    prompt_tokens: count,
+    completion_tokens: count,
+    cost_usd: z.number().nonnegative().nullish().catch(null),
+    prompt_tokens_details: z.object({ cached_tokens: count }).nullish().catch(null),
+    completion_tokens_details: z.object({ reasoning_tokens: count }).nullish().catch(null),
+  }),
+});
+
+/** USD per million tokens is nano USD per thousandth of a token: × 1000 gives nano USD per token. */
+const nanoUsdPerTokenAtOneUsdPerMTok = nanoUsdPerUsd / 1e6;
+
+export function costOf(price: Price, inputTokens: number, outputTokens: number): number {
+  return Math.round(
+    (inputTokens * price.inputUsdPerMTok + outputTokens * price.outputUsdPerMTok) * nanoUsdPerTokenAtOneUsdPerMTok,
+  );
+}
+
+/** Reads `usage` of a completion; prices are those of the model that answered, where known. */
+export function usageOf(json: unknown, prices: { listing: Price | null; configured: Price | null }): Usage {
+  const parsed = usageShape.safeParse(json);
+  if (!parsed.success) return noUsage;
+  const { usage } = parsed.data;
+  const inputTokens = usage.prompt_tokens ?? null;
+  const outputTokens = usage.completion_tokens ?? null;
+  const tokens = {
+    inputTokens,
+    outputTokens,
+    cachedTokens: usage.prompt_tokens_details?.cached_tokens ?? null,
+    reasoningTokens: usage.completion_tokens_details?.reasoning_tokens ?? null,
+  };
+  if (usage.cost_usd !== null && usage.cost_usd !== undefined) {
+    return { ...tokens, costNanoUsd: Math.round(usage.cost_usd * nanoUsdPerUsd), costSource: 'provider' };
+  }
+  const price = prices.listing ?? prices.configured;
+  if (!price || inputTokens === null || outputTokens === null)
+    return { ...tokens, costNanoUsd: null, costSource: 'none' };
+  return {
+    ...tokens,
+    costNanoUsd: costOf(price, inputTokens, outputTokens),
+    costSource: prices.listing ? 'listing' : 'configured',
+  };
+}

@@ -1,0 +1,198 @@
+/**
+ * What each outcome does to the request, the key and the batch: one switch (design: the answer table).
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pauseBatch } from '../src/batch/batch.ts';
+import { errorLine, outputLine, requestIdOf } from '../src/batch/result-line.ts';
+import type { KeyAct, LineEnd } from '../src/keys/settle.ts';
+import { windowShape } from '../src/keys/window.ts';
+import type { LedgerEntry } from '../src/ledger/entry.ts';
+import { ledgerOutcomeOf } from '../src/provider/outcome.ts';
+import type { AnsweredCall } from './call.ts';
+import type { LineResult, LineRun } from './line.ts';
+
+/** What the switch decides; `carryOut` does it, in one settle. */
+type Decision = {
+  key: KeyAct;
+  countsAsAttempt: boolean;
+  end: LineEnd | null;
+  /** Before the next round. */
+  pauseMs: number;
+};
+
+const ended: LineResult = { tag: 'ended' };
+const backoffBaseMs = 1000;
+const backoffMaxMs = 30_000;
+
+/** Null: the line goes on. */
+export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult | null> {
+  const { ctx, batch } = run;
+  const { outcome, chosen } = call;
+  const circuit = ctx.circuitOf(chosen.key.provider.name);
+  switch (outcome.tag) {
+    case 'complete':
+      circuit.succeeded();
+      return carryOut(run, call, { key: { kind: 'ok' }, countsAsAttempt: true, end: completed(run, call), pauseMs: 0 });
+
+    case 'reject':
+      circuit.succeeded();
+      return carryOut(run, call, { key: { kind: 'ok' }, countsAsAttempt: true, end: failed(run, call), pauseMs: 0 });
+
+    case 'retry': {
+      if (call.answer.tag === 'failure' && call.answer.code === 'aborted') circuit.undecided();
+      else circuit.failed(performance.now(), `${chosen.key.provider.baseUrl}: ${outcome.message}`);
+      const backoffMs = Math.random() * Math.min(backoffMaxMs, backoffBaseMs * 2 ** run.attemptsSpent);
+      return carryOut(run, call, {
+        key: { kind: 'neutral' },
+        countsAsAttempt: true,
+        end: isLastAttempt(run) ? failed(run, call) : null,
+        pauseMs: outcome.retryAfterMs ?? backoffMs,
+      });
+    }
+
+    case 'rate_limited': {
+      circuit.succeeded();
+      const { guardMs } = windowShape(chosen.key.provider.windowMs);
+      return carryOut(run, call, {
+        key: { kind: 'cool', reason: outcome.code, retryAfterMs: outcome.retryAfterMs, widenMs: guardMs },
+        countsAsAttempt: true,
+        end: isLastAttempt(run) ? failed(run, call) : null,
+        pauseMs: 0,
+      });
+    }
+
+    case 'key_retired':
+    case 'org_retired': {
+      circuit.succeeded();
+      const { key } = chosen;
+      const keys = ctx.keyring.keys.filter(
+        (other) =>
+          other === key ||
+          (outcome.tag === 'org_retired' && other.org === key.org && other.provider.name === key.provider.name),
+      );
+      return carryOut(run, call, {
+        key: {
+          kind: 'retire',
+          reason: outcome.reason,
+          untilMs: outcome.untilMs,
+          keyIds: keys.map(({ keyId }) => keyId),
+        },
+        countsAsAttempt: false,
+        end: null,
+        pauseMs: 0,
+      });
+    }
+
+    case 'model_unavailable': {
+      circuit.succeeded();
+      ctx.exclusions.add(chosen.key, chosen.model);
+      ctx.listings.distrust(chosen.key);
+      run.modelErrors += 1;
+      // Every key may refuse once; a second refusal of a freshly listed pair is the provider's last word.
+      const mayGoOn = run.modelErrors <= ctx.keyring.keys.length;
+      return carryOut(run, call, {
+        key: { kind: 'ok' },
+        countsAsAttempt: false,
+        end: mayGoOn ? null : failed(run, call),
+        pauseMs: run.modelErrors > 1 ? backoffBaseMs : 0,
+      });
+    }
+
+    case 'misconfigured': {
+      circuit.undecided();
+      const { baseUrl } = chosen.key.provider;
+      const cause = `${baseUrl} does not answer as a completions API: ${outcome.message}; check the provider's base URL`;
+      await pauseBatch(ctx.redis, ctx.names, batch.batchId, { code: 'config', cause });
+      return carryOut(run, call, { key: { kind: 'neutral' }, countsAsAttempt: false, end: null, pauseMs: 0 });
+    }
+
+    default:
+      return outcome satisfies never;
+  }
+}
+
+async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): Promise<LineResult | null> {
+  const { ctx, batch, line } = run;
+  const { chosen, outcome, usage, answer } = call;
+  const { end } = decision;
+  const reply = await ctx.settle({
+    batchId: batch.batchId,
+    line,
+    call: {
+      attemptId: call.attemptId,
+      keyId: chosen.key.keyId,
+      bucketId: chosen.key.bucketId,
+      act: decision.key,
+      tokens: usage.inputTokens === null ? null : usage.inputTokens + (usage.outputTokens ?? 0),
+      costNanoUsd: usage.costNanoUsd,
+      countsAsAttempt: decision.countsAsAttempt,
+      ledger: ledgerEntry(run, call),
+    },
+    end,
+  });
+  run.lanes.poke();
+  if (decision.countsAsAttempt) run.attemptsSpent += 1;
+  const about = {
+    batchId: batch.batchId,
+    line,
+    attemptId: call.attemptId,
+    keyName: chosen.key.name,
+    model: chosen.model,
+    outcome: outcome.tag,
+    httpStatus: answer.tag === 'http' ? answer.status : null,
+    durationMs: answer.durationMs,
+  };
+  ctx.log.debug(about, 'answered');
+  if (reply.standing) {
+    const { now, untilMs } = reply.standing;
+    const why = 'message' in outcome ? outcome.message : null;
+    ctx.log[now === 'retired' ? 'warn' : 'info']({ ...about, untilMs, why }, `key ${chosen.key.name} is ${now}`);
+  }
+  if (end) return ended;
+  if (decision.pauseMs > 0) {
+    try {
+      await sleep(decision.pauseMs, undefined, { signal: ctx.stopping });
+    } catch {
+      return { tag: 'held', retryAtMs: null };
+    }
+  }
+  return null;
+}
+
+function isLastAttempt(run: LineRun): boolean {
+  return run.attemptsSpent + 1 >= run.batch.options.attempts;
+}
+
+function completed({ request }: LineRun, { attemptId, answer, usage }: AnsweredCall): LineEnd {
+  const body = answer.tag === 'http' ? answer.body : '';
+  const text = outputLine(attemptId, request.customId, { status: 200, requestId: requestIdOf(answer), body });
+  return { to: 'output', text, errorCode: null, inputTokens: usage.inputTokens, outputTokens: usage.outputTokens };
+}
+
+function failed({ ctx, request, line }: LineRun, { attemptId, answer, outcome }: AnsweredCall): LineEnd {
+  const { code, message } = 'code' in outcome ? outcome : { code: 'failed', message: '' };
+  const text = errorLine(attemptId, request.customId, { code, message, line }, answer, ctx.keyring.redact);
+  return { to: 'error', text, errorCode: code, inputTokens: null, outputTokens: null };
+}
+
+function ledgerEntry({ batch, line, request }: LineRun, call: AnsweredCall): LedgerEntry {
+  const { attemptId, chosen, answer, outcome, usage, startedAtMs } = call;
+  return {
+    attemptId,
+    batchId: batch.batchId,
+    customId: request.customId,
+    line,
+    provider: chosen.key.provider.name,
+    keyId: chosen.key.keyId,
+    keyName: chosen.key.name,
+    requestedModel: request.model,
+    resolvedModel: chosen.model,
+    outcome: ledgerOutcomeOf(outcome),
+    httpStatus: answer.tag === 'http' ? answer.status : null,
+    errorCode: 'code' in outcome ? outcome.code : null,
+    startedAtMs,
+    durationMs: answer.durationMs,
+    requestId: requestIdOf(answer),
+    ...usage,
+  };
+}

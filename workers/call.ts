@@ -1,0 +1,90 @@
+/**
+ * One attempt: waits for its slot, sends, and hands back the answer with what it meant and what it cost.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseJson, type Answer } from '../src/provider/answer.ts';
+import { classify } from '../src/provider/classify.ts';
+import type { Outcome } from '../src/provider/outcome.ts';
+import { noUsage, usageOf, type Usage } from '../src/provider/usage.ts';
+import { widenGuard } from '../src/keys/standing.ts';
+import { windowShape } from '../src/keys/window.ts';
+import { priceOf, type Resolved } from './candidates.ts';
+import type { LineRun } from './line.ts';
+
+export type AnsweredCall = {
+  tag: 'answered';
+  attemptId: string;
+  chosen: Resolved;
+  answer: Answer;
+  outcome: Outcome;
+  usage: Usage;
+  startedAtMs: number;
+};
+
+export async function callProvider(
+  run: LineRun,
+  chosen: Resolved,
+  attemptId: string,
+  waitMs: number,
+): Promise<AnsweredCall | { tag: 'released' }> {
+  const { ctx, request } = run;
+  const dueAt = performance.now() + waitMs;
+  if (waitMs > 0) {
+    try {
+      await sleep(waitMs, undefined, { signal: ctx.stopping });
+    } catch {
+      await release(run, chosen, attemptId);
+      return { tag: 'released' };
+    }
+  }
+  const startedAtMs = Date.now();
+  const { provider, secret } = chosen.key;
+  const answer = await ctx.client.chat({
+    provider,
+    secret,
+    body: bodyFor(request.body, chosen.model),
+    onSent: () => noteLateness(run, chosen, performance.now() - dueAt),
+  });
+  const json = answer.tag === 'http' && answer.status === 200 ? parseJson(answer.body) : undefined;
+  const outcome = classify(provider.kind, answer, { nowMs: Date.now(), json, redact: ctx.keyring.redact });
+  const usage = json === undefined ? noUsage : usageOf(json, priceOf(ctx, chosen));
+  if (outcome.tag === 'complete') ctx.estimator.learn(chosen.model, run.size, usage);
+  return { tag: 'answered', attemptId, chosen, answer, outcome, usage, startedAtMs };
+}
+
+/** Streaming a batch has no reader: answers are asked for whole. */
+function bodyFor(body: Record<string, unknown>, model: string): string {
+  const { stream: _, stream_options: __, ...rest } = body;
+  return JSON.stringify({ model, ...rest });
+}
+
+/** The slot was never used: its place in the window and its money are free again. */
+async function release({ ctx, batch, line }: LineRun, { key }: Resolved, attemptId: string): Promise<void> {
+  ctx.circuitOf(key.provider.name).undecided();
+  await ctx.settle({
+    batchId: batch.batchId,
+    line,
+    call: {
+      attemptId,
+      keyId: key.keyId,
+      bucketId: key.bucketId,
+      act: { kind: 'neutral' },
+      fate: 'release',
+      tokens: null,
+      costNanoUsd: null,
+      countsAsAttempt: false,
+      ledger: null,
+    },
+    end: null,
+  });
+}
+
+/**
+ * The window counts a call from its slot's time; a call that goes out later than that (a slow TLS handshake, a busy
+ * process) is still inside the provider's window when ours has let it go. The guard takes up the difference.
+ */
+function noteLateness({ ctx }: LineRun, { key }: Resolved, lateMs: number): void {
+  const { guardMs } = windowShape(key.provider.windowMs);
+  if (lateMs < guardMs / 2 || (key.rpm === null && key.tpm === null)) return;
+  void widenGuard(ctx.redis, ctx.names, key.bucketId, Math.ceil(lateMs)).catch(() => undefined);
+}

@@ -1,0 +1,80 @@
+/**
+ * Which keys may serve a request, and what its model is called on each: every key's fresh listing, resolved.
+ */
+import type { BatchRecord } from '../src/batch/batch.ts';
+import type { Price } from '../src/config.ts';
+import type { Key } from '../src/keys/keyring.ts';
+import type { Candidate } from '../src/keys/limiter.ts';
+import type { ModelFacts } from '../src/keys/estimate.ts';
+import { nearestNames, resolveModel, type Listing, type Model } from '../src/provider/models.ts';
+import type { Outcome } from '../src/provider/outcome.ts';
+import type { WorkerContext } from './context.ts';
+
+export type Resolved = Candidate & { facts: Model };
+
+export type Candidates =
+  | { tag: 'some'; candidates: Resolved[] }
+  /** Listings are there, and none of them knows the model. */
+  | { tag: 'unknown_model'; nearest: string[] }
+  /** No listing could be had; what the provider said last. */
+  | { tag: 'no_listing'; key: Key; outcome: Outcome };
+
+export async function findCandidates(ctx: WorkerContext, batch: BatchRecord, requested: string): Promise<Candidates> {
+  const wanted = batch.options.pinModels ? await pinned(ctx, batch, requested) : requested;
+  const results = await Promise.all(
+    ctx.keyring.keys.map(async (key) => ({ key, result: await ctx.listings.get(key) })),
+  );
+  const all: Resolved[] = [];
+  const listings: Listing[] = [];
+  let refused: { key: Key; outcome: Outcome } | null = null;
+  for (const { key, result } of results) {
+    if (result.tag === 'refused') {
+      refused = { key, outcome: result.outcome };
+      continue;
+    }
+    listings.push(result.listing);
+    const facts = resolveFor(ctx, key, result.listing, wanted);
+    if (facts) all.push({ key, model: facts.id, facts });
+  }
+  if (all.length > 0) {
+    const preferred = all.filter(({ key, model }) => !ctx.exclusions.has(key, model));
+    return { tag: 'some', candidates: preferred.length > 0 ? preferred : all };
+  }
+  if (refused) return { tag: 'no_listing', ...refused };
+  return { tag: 'unknown_model', nearest: nearestNames(new Map(listings.flatMap((l) => [...l])), requested) };
+}
+
+function resolveFor(ctx: WorkerContext, key: Key, listing: Listing, wanted: string): Model | null {
+  return resolveModel(listing, wanted, {
+    aliases: ctx.config.aliases[key.provider.name] ?? {},
+    fallbacks: ctx.config.fallbacks,
+  });
+}
+
+/** `--pin-models`: the first resolution in a batch holds for all of it, on whichever worker. */
+async function pinned(ctx: WorkerContext, batch: BatchRecord, requested: string): Promise<string> {
+  const name = ctx.names.batch(batch.batchId);
+  const field = `pin:${requested}`;
+  const known = await ctx.redis.hget(name, field);
+  if (known) return known;
+  for (const key of ctx.keyring.keys) {
+    const result = await ctx.listings.get(key);
+    const model = result.tag === 'listing' ? resolveFor(ctx, key, result.listing, requested) : null;
+    if (!model) continue;
+    await ctx.redis.hsetnx(name, field, model.id);
+    return (await ctx.redis.hget(name, field)) ?? model.id;
+  }
+  return requested;
+}
+
+export function factsFor(ctx: WorkerContext, candidate: Resolved): ModelFacts {
+  return {
+    price: priceOf(ctx, candidate).listing ?? priceOf(ctx, candidate).configured,
+    contextLength: candidate.facts.contextLength,
+    tpmCounts: candidate.key.tpmCounts,
+  };
+}
+
+export function priceOf(ctx: WorkerContext, { facts }: Resolved): { listing: Price | null; configured: Price | null } {
+  return { listing: facts.price, configured: ctx.config.prices[facts.id] ?? null };
+}

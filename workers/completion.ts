@@ -1,0 +1,119 @@
+/**
+ * The queue's side of a worker: takes jobs from BullMQ, runs their lines, and says how each job ends. The only code
+ * that knows BullMQ's control errors.
+ *
+ * A job ends when all its lines have ended. Lines that are held put it back: at once when this worker stops, later when
+ * there is nothing to send for a while. A job of a batch that does not run is dropped: resuming enqueues it again.
+ */
+import { DelayedError, WaitingError, Worker, type Job } from 'bullmq';
+import { payloadSchema, queueName, type CompletionPayload } from '../jobs/completion.ts';
+import { loadBatch, type BatchRecord } from '../src/batch/batch.ts';
+import { readDoneBits } from '../src/batch/done-bits.ts';
+import { defaultWindow } from '../src/batch/producer.ts';
+import { messageOf } from '../src/errors.ts';
+import type { BullConnection } from '../src/redis/connect.ts';
+import type { WorkerContext } from './context.ts';
+import { createLanes, type Lanes } from './lanes.ts';
+import { runLine, type LineResult } from './line.ts';
+import { createSeats } from './seats.ts';
+
+export type CompletionWorker = {
+  /** Takes no more jobs, lets the calls in flight end, puts what is held back. */
+  close: () => Promise<void>;
+};
+
+/** A job whose worker died is given to another after at most `lockMs` + `stalledCheckMs`. */
+const lockMs = 15_000;
+const stalledCheckMs = 5000;
+/** Deaths in a line's attempts are counted there (settle.lua); the queue's own count must not end a job sooner. */
+const maxStalledCount = 1_000_000;
+/** A job waits in this process as long as a window may be full, and a little; beyond that it goes back to the queue. */
+const longestWaitMs = 75_000;
+const batchMaxAgeMs = 1000;
+
+export function startCompletionWorker(
+  ctx: WorkerContext,
+  connection: BullConnection,
+  concurrency: number,
+): CompletionWorker {
+  const lanes = createLanes(ctx.acquire, longestWaitMs);
+  const seats = createSeats(concurrency);
+  const batches = createBatchCache(ctx);
+  const worker = new Worker<CompletionPayload>(queueName, (job, token) => runJob(job, token ?? ''), {
+    connection,
+    prefix: ctx.names.queuePrefix,
+    // One more job than the lines fill, so that the next lines are here when seats come free.
+    concurrency: Math.ceil(concurrency / defaultWindow.linesPerChunk) + 1,
+    lockDuration: lockMs,
+    stalledInterval: stalledCheckMs,
+    maxStalledCount,
+    drainDelay: 1,
+  });
+  worker.on('error', (error) => ctx.log.debug({ error: messageOf(error) }, 'queue'));
+  worker.on('failed', (job, error) => ctx.log.error({ jobId: job?.id, error: error.stack }, 'job failed'));
+  ctx.stopping.addEventListener('abort', () => lanes.stop(), { once: true });
+
+  async function runJob(job: Job<CompletionPayload>, token: string): Promise<void> {
+    const payload = payloadSchema.parse(job.data);
+    const batch = await batches.get(payload.batchId);
+    if (batch?.status !== 'in_progress') return;
+    const results = await runLines(ctx, lanes, seats, batch, payload);
+    const held = results.filter((result) => result.tag === 'held');
+    if (held.length === 0) return;
+    if (ctx.stopping.aborted) {
+      await job.moveToWait(token);
+      throw new WaitingError();
+    }
+    if ((await loadBatch(ctx.redis, ctx.names, payload.batchId))?.status !== 'in_progress') return;
+    const retryAtMs = Math.min(...held.map(({ retryAtMs }) => retryAtMs ?? 0));
+    await job.moveToDelayed(Math.max(retryAtMs, Date.now() + batchMaxAgeMs), token);
+    throw new DelayedError();
+  }
+
+  return { close: () => worker.close() };
+}
+
+async function runLines(
+  ctx: WorkerContext,
+  lanes: Lanes,
+  seats: ReturnType<typeof createSeats>,
+  batch: BatchRecord,
+  payload: CompletionPayload,
+): Promise<LineResult[]> {
+  const lines = payload.text
+    .split('\n')
+    .map((text, index) => ({ text, line: payload.firstLine + index }))
+    .filter(({ text }) => text.trim() !== '');
+  if (lines.length === 0) return [];
+  const range = { firstLine: payload.firstLine, lineCount: (lines.at(-1)?.line ?? 0) - payload.firstLine + 1 };
+  const [isDone, spent] = await Promise.all([
+    readDoneBits(ctx.redis, ctx.names.done(batch.batchId), range),
+    ctx.redis.hmget(ctx.names.attempts(batch.batchId), ...lines.map(({ line }) => String(line))),
+  ]);
+  const running = lines.map(async ({ text, line }, index): Promise<LineResult> => {
+    if (isDone(line)) return { tag: 'ended' };
+    const attemptsSpent = Number(spent[index] ?? 0);
+    return seats.sit(() => runLine({ ctx, lanes, batch, line, attemptsSpent }, text));
+  });
+  // All of them settle before an error goes up: a job must not end while one of its lines is still under way.
+  const settled = await Promise.allSettled(running);
+  return settled.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+}
+
+/** Batch records as this worker sees them: options never change, a status may be this old. acquire.lua sees it live. */
+function createBatchCache(ctx: WorkerContext) {
+  const known = new Map<string, { record: Promise<BatchRecord | null>; at: number }>();
+  return {
+    get(batchId: string): Promise<BatchRecord | null> {
+      const entry = known.get(batchId);
+      if (entry && performance.now() - entry.at < batchMaxAgeMs) return entry.record;
+      const record = loadBatch(ctx.redis, ctx.names, batchId);
+      known.set(batchId, { record, at: performance.now() });
+      record.catch(() => known.delete(batchId));
+      return record;
+    },
+  };
+}

@@ -1,0 +1,79 @@
+/**
+ * What every part of a worker process shares: connections, the keyring, the limiter, what was learnt. Wired once.
+ */
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Redis } from 'ioredis';
+import type { Config } from '../src/config.ts';
+import { createEstimator, type Estimator } from '../src/keys/estimate.ts';
+import type { Key, Keyring } from '../src/keys/keyring.ts';
+import { createAcquire, type Acquire } from '../src/keys/limiter.ts';
+import { createListings, type Listings } from '../src/keys/listings.ts';
+import { createSettle, type Settle } from '../src/keys/settle.ts';
+import type { Log } from '../src/log.ts';
+import { createCircuit, type Circuit } from '../src/provider/circuit.ts';
+import type { Client } from '../src/provider/client.ts';
+import type { Names } from '../src/redis/names.ts';
+
+export type WorkerContext = {
+  config: Config;
+  redis: Redis;
+  names: Names;
+  log: Log;
+  workerId: string;
+  keyring: Keyring;
+  client: Client;
+  listings: Listings;
+  acquire: Acquire;
+  settle: Settle;
+  estimator: Estimator;
+  circuitOf: (provider: string) => Circuit;
+  /** (key, model) pairs that answered "no such model" lately: used only where nothing else is left. */
+  exclusions: Exclusions;
+  /** Aborts when this worker must take and send nothing more. Calls in flight end by themselves. */
+  stopping: AbortSignal;
+};
+
+export type ContextOptions = Pick<
+  WorkerContext,
+  'config' | 'redis' | 'names' | 'log' | 'keyring' | 'client' | 'stopping'
+>;
+
+/** Host and process, so that a person can find it; random, because a process id comes back. */
+export function newWorkerId(): string {
+  return `${hostname()}/${process.pid}/${randomBytes(3).toString('hex')}`;
+}
+
+export function createContext(options: ContextOptions): WorkerContext {
+  const { config, redis, names, client, keyring } = options;
+  const workerId = newWorkerId();
+  const circuits = new Map<string, Circuit>();
+  return {
+    ...options,
+    workerId,
+    listings: createListings({ redis, names, client, maxAgeMs: config.modelsMaxAgeMs, redact: keyring.redact }),
+    acquire: createAcquire({ redis, names, workerId, dayBudgetNanoUsd: config.dailyBudgetNanoUsd }),
+    settle: createSettle({ redis, names }),
+    estimator: createEstimator(),
+    exclusions: createExclusions(),
+    circuitOf(provider) {
+      let circuit = circuits.get(provider);
+      if (!circuit) circuits.set(provider, (circuit = createCircuit()));
+      return circuit;
+    },
+  };
+}
+
+export type Exclusions = { add: (key: Key, model: string) => void; has: (key: Key, model: string) => boolean };
+
+/** As long as a listing may be trusted: by then the next one says better. */
+const excludedForMs = 60_000;
+
+function createExclusions(): Exclusions {
+  const until = new Map<string, number>();
+  const name = (key: Key, model: string) => `${key.keyId} ${model}`;
+  return {
+    add: (key, model) => void until.set(name(key, model), performance.now() + excludedForMs),
+    has: (key, model) => (until.get(name(key, model)) ?? 0) > performance.now(),
+  };
+}

@@ -1,0 +1,77 @@
+/**
+ * A worker process' inside: client, limiter, queue worker, signs of life and the reaper, started and stopped together.
+ * `nightshift worker` is one of these; `nightshift run` has one beside its producer and collector.
+ */
+import type { Config } from '../src/config.ts';
+import { heartbeatEveryMs, reapOnce, signOff, signOfLife } from '../src/keys/reap.ts';
+import type { Keyring } from '../src/keys/keyring.ts';
+import { registerKeys } from '../src/keys/standing.ts';
+import type { Log } from '../src/log.ts';
+import { messageOf } from '../src/errors.ts';
+import { createClient } from '../src/provider/client.ts';
+import type { RedisHandle } from '../src/redis/connect.ts';
+import { createNames } from '../src/redis/names.ts';
+import { startCompletionWorker } from './completion.ts';
+import { createContext } from './context.ts';
+
+export type WorkerProcess = {
+  workerId: string;
+  /** Takes nothing more and waits for the calls in flight; after `graceMs` it ends them. */
+  stop: (graceMs: number) => Promise<void>;
+  /** Ends the calls in flight now. */
+  abortCalls: () => void;
+};
+
+export type WorkerOptions = { config: Config; keyring: Keyring; redis: RedisHandle; log: Log; concurrency: number };
+
+const reapEveryMs = 5000;
+
+export async function startWorkerProcess(options: WorkerOptions): Promise<WorkerProcess> {
+  const { config, keyring, log, concurrency } = options;
+  const redis = options.redis.client;
+  const names = createNames(config.namespace);
+  const client = createClient({ connections: concurrency, attemptTimeoutMs: config.attemptTimeoutMs });
+  const stopping = new AbortController();
+  const ctx = createContext({ config, redis, names, log, keyring, client, stopping: stopping.signal });
+
+  await registerKeys(redis, names, keyring.keys);
+  await signOfLife(ctx, ctx.workerId);
+  const worker = startCompletionWorker(ctx, options.redis.connectionOptions, concurrency);
+  const background = (work: () => Promise<unknown>) =>
+    void work().catch((error: unknown) => log.debug({ error: messageOf(error) }, 'worker upkeep'));
+  const timers = [
+    setInterval(() => background(() => signOfLife(ctx, ctx.workerId)), heartbeatEveryMs),
+    setInterval(() => background(() => reapOnce(ctx)), reapEveryMs),
+  ];
+  log.info({ workerId: ctx.workerId, concurrency, keys: keyring.keys.length }, 'worker started');
+
+  return {
+    workerId: ctx.workerId,
+    abortCalls: () => client.abort(),
+    async stop(graceMs) {
+      stopping.abort();
+      const grace = setTimeout(() => client.abort(), graceMs);
+      await worker.close();
+      clearTimeout(grace);
+      for (const timer of timers) clearInterval(timer);
+      await signOff(ctx, ctx.workerId);
+      await client.close();
+      log.info({ workerId: ctx.workerId }, 'worker stopped');
+    },
+  };
+}
+
+/** Requests that can be in flight at once when nothing is known: enough for a slow model, bounded for memory. */
+const fewestAtOnce = 64;
+const mostAtOnce = 1000;
+
+/** `--concurrency auto`: what the keys' limits could have in flight if an answer took twenty seconds. */
+export function autoConcurrency(keyring: Keyring): number {
+  const perSecond = keyring.keys.reduce((sum, { rpm, provider }) => {
+    return sum + (typeof rpm === 'number' ? rpm / (provider.windowMs / 1000) : 0);
+  }, 0);
+  const ceiling = keyring.keys.every(({ maxInFlight }) => maxInFlight !== null)
+    ? keyring.keys.reduce((sum, { maxInFlight }) => sum + (maxInFlight ?? 0), 0)
+    : mostAtOnce;
+  return Math.min(ceiling, Math.max(fewestAtOnce, Math.min(mostAtOnce, Math.ceil(perSecond * 20))));
+}

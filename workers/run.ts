@@ -1,0 +1,173 @@
+/**
+ * One batch run from this process: lease, producer, collector, ledger drain and (unless `--no-worker`) a worker, until
+ * the batch is finished or stops. Whatever ends it — the last line, an empty wallet, Ctrl-C, a full disk — the order of
+ * leaving is the same: send nothing more, let calls in flight end, write down what came, say where things stand.
+ */
+import type { Queue } from 'bullmq';
+import type { CompletionPayload } from '../jobs/completion.ts';
+import { createQueue, enqueue, isLost } from '../jobs/completion.ts';
+import { loadBatch, moveBatch, type BatchRecord } from '../src/batch/batch.ts';
+import { openCollector, type Collector } from '../src/batch/collector.ts';
+import type { InputFile } from '../src/batch/input.ts';
+import { takeLease } from '../src/batch/lease.ts';
+import { writeManifest } from '../src/batch/manifest.ts';
+import { putInOrder } from '../src/batch/ordered.ts';
+import { createProducer, type Producer } from '../src/batch/producer.ts';
+import type { Config } from '../src/config.ts';
+import { AppError } from '../src/errors.ts';
+import type { Keyring } from '../src/keys/keyring.ts';
+import { createLedgerDrain } from '../src/ledger/drain.ts';
+import type { BatchSummary, LedgerStore } from '../src/ledger/store.ts';
+import type { Log } from '../src/log.ts';
+import type { RedisHandle } from '../src/redis/connect.ts';
+import { createNames } from '../src/redis/names.ts';
+import { startWorkerProcess, type WorkerProcess } from './process.ts';
+
+export type RunOptions = {
+  config: Config;
+  keyring: Keyring;
+  redis: RedisHandle;
+  log: Log;
+  store: LedgerStore;
+  batchId: string;
+  input: InputFile;
+  /** 0: produce and collect only. */
+  concurrency: number;
+  /** Ctrl-C: stop in good order. */
+  interrupted: AbortSignal;
+  /** A second Ctrl-C: end the calls in flight, too. */
+  aborted: AbortSignal;
+  onProgress: (record: BatchRecord) => void;
+};
+
+export type RunResult = { record: BatchRecord; ledger: BatchSummary };
+
+const collectBlockMs = 200;
+const progressEveryMs = 500;
+const graceMs = 30_000;
+
+/** Errors: whatever stopped it that is not the batch's own stop (`input`, `disk`, `redis`, `interrupted`). */
+export async function runBatch(options: RunOptions): Promise<RunResult> {
+  const { redis, log, batchId } = options;
+  const names = createNames(options.config.namespace);
+  const lease = await takeLease(redis.client, names, batchId);
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => lease.release());
+
+  const record = await mustLoad();
+  const queue = createQueue(redis.connectionOptions, names);
+  queue.on('error', () => undefined);
+  undo.defer(() => queue.close());
+  const drain = createLedgerDrain({ redis: redis.client, names, store: options.store, log });
+  drain.start();
+  undo.defer(() => drain.stop());
+  const collector = await openCollector({
+    redis: redis.client,
+    blocking: redis.duplicate('collector'),
+    names,
+    batchId,
+    files: record,
+    leaseToken: lease.token,
+    commit: record.collected,
+  });
+  undo.defer(() => collector.close());
+  await saveManifest(record);
+
+  let failure: unknown = null;
+  let worker: WorkerProcess | null = null;
+  const producing = new AbortController();
+  try {
+    if (options.concurrency > 0) worker = await startWorkerProcess(options);
+    const abortCalls = () => worker?.abortCalls();
+    options.aborted.addEventListener('abort', abortCalls, { once: true });
+    const producer = startProducer(record, queue, producing.signal);
+    void lease.lost.then(() => producing.abort());
+    await collectUntilStopped(collector, producer);
+  } catch (error) {
+    failure = error;
+  }
+  producing.abort();
+  await worker?.stop(graceMs);
+  // What the last calls answered; a collector that failed (disk full) is not asked again.
+  if (!failure || isInterruption(failure)) while ((await collector.collectOnce(0)) > 0);
+  const finished = await finish(collector);
+  await drain.flush();
+  const final = finished ?? (await mustLoad());
+  options.onProgress(final);
+  const ledger = await saveManifest(final).catch((error: unknown) => {
+    if (failure) throw failure;
+    throw error;
+  });
+  if (failure && !finished) throw failure;
+  return { record: final, ledger };
+
+  async function mustLoad(): Promise<BatchRecord> {
+    const loaded = await loadBatch(redis.client, names, batchId);
+    if (!loaded) throw new AppError('redis', `${batchId} is gone from ${redis.describe()}: was its data deleted?`);
+    return loaded;
+  }
+
+  async function saveManifest(of: BatchRecord): Promise<BatchSummary> {
+    const ledger = await options.store.batchSummary(batchId);
+    await writeManifest(of, ledger);
+    return ledger;
+  }
+
+  function startProducer(from: BatchRecord, to: Queue<CompletionPayload>, signal: AbortSignal) {
+    const producer = createProducer({
+      redis: redis.client,
+      names,
+      batch: from,
+      input: options.input,
+      enqueue: (chunks) =>
+        enqueue(
+          to,
+          chunks.map(({ firstLine, text }) => ({ batchId, firstLine, text })),
+        ),
+      isLost: (firstLine) => isLost(to, { batchId, firstLine }),
+      log,
+    });
+    const state: { error: unknown; producer: Producer } = { error: null, producer };
+    producer.run(signal).catch((error: unknown) => (state.error = error));
+    return state;
+  }
+
+  async function collectUntilStopped(from: Collector, to: ReturnType<typeof startProducer>): Promise<void> {
+    let loadedAt = Number.NEGATIVE_INFINITY;
+    for (;;) {
+      const added = await from.collectOnce(collectBlockMs);
+      if (added > 0) to.producer.collected(from.committed().lines);
+      if (to.error) throw to.error;
+      if (options.interrupted.aborted) throw new AppError('interrupted', 'interrupted');
+      const isWhole = from.committed().lines >= record.total;
+      if (!isWhole && performance.now() - loadedAt < progressEveryMs) continue;
+      loadedAt = performance.now();
+      const now = await mustLoad();
+      options.onProgress(now);
+      if (isWhole || now.status !== 'in_progress') return;
+    }
+  }
+
+  /** The batch's record at its end, or null when lines are missing yet. */
+  async function finish(from: Collector): Promise<BatchRecord | null> {
+    if (from.committed().lines < record.total) return null;
+    const move = (status: 'finalizing' | 'completed') =>
+      moveBatch(redis.client, names, batchId, {
+        from: ['in_progress', 'paused', 'finalizing'],
+        to: status,
+        stop: null,
+      });
+    await move('finalizing');
+    if (record.options.ordered) {
+      await putInOrder(record.outputFile);
+      await putInOrder(record.errorFile);
+    }
+    await move('completed');
+    await redis.client.del(names.done(batchId), names.attempts(batchId), names.results(batchId));
+    return mustLoad();
+  }
+}
+
+function isInterruption(error: unknown): boolean {
+  return error instanceof AppError && error.code === 'interrupted';
+}
