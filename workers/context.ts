@@ -21,6 +21,8 @@ export type WorkerContext = {
   names: Names;
   log: Log;
   workerId: string;
+  /** Goes into every attempt id, so that no two processes ever make the same one. */
+  attemptNonce: string;
   keyring: Keyring;
   client: Client;
   listings: Listings;
@@ -51,6 +53,7 @@ export function createContext(options: ContextOptions): WorkerContext {
   return {
     ...options,
     workerId,
+    attemptNonce: randomBytes(4).toString('hex'),
     listings: createListings({ redis, names, client, maxAgeMs: config.modelsMaxAgeMs, redact: keyring.redact }),
     acquire: createAcquire({ redis, names, workerId, dayBudgetNanoUsd: config.dailyBudgetNanoUsd }),
     settle: createSettle({ redis, names }),

@@ -88,7 +88,7 @@ async function step(run: LineRun): Promise<LineResult | null> {
   if (open.tag === 'give_up') return pause(run, { code: 'provider', cause: open.cause });
   if (open.tag === 'wait') return wait(ctx, open.waitMs);
 
-  const attemptId = `${lineRef(batch.batchId, run.line)}.${ctx.workerId.slice(-8)}${(attemptCounter++).toString(36)}`;
+  const attemptId = `${lineRef(batch.batchId, run.line)}.${ctx.attemptNonce}${(attemptCounter++).toString(36)}`;
   const estimates = open.candidates.map((candidate) =>
     ctx.estimator.estimate(candidate.model, run.size, factsFor(ctx, candidate)),
   );
