@@ -115,6 +115,7 @@ async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): P
   const { ctx, batch, line } = run;
   const { chosen, outcome, usage, answer } = call;
   const { end } = decision;
+  for (const keyId of closes(decision.key, chosen.key.keyId)) ctx.closedAtMs.set(keyId, performance.now());
   const reply = await ctx.settle({
     batchId: batch.batchId,
     line,
@@ -157,6 +158,12 @@ async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): P
     }
   }
   return null;
+}
+
+/** The keys that nothing more may be sent on, known here before Redis knows. */
+function closes(act: KeyAct, keyId: string): string[] {
+  if (act.kind === 'cool') return [keyId];
+  return act.kind === 'retire' ? act.keyIds : [];
 }
 
 function isLastAttempt(run: LineRun): boolean {

@@ -6,8 +6,6 @@ import { parseJson, type Answer } from '../src/provider/answer.ts';
 import { classify } from '../src/provider/classify.ts';
 import type { Outcome } from '../src/provider/outcome.ts';
 import { noUsage, usageOf, type Usage } from '../src/provider/usage.ts';
-import { widenGuard } from '../src/keys/standing.ts';
-import { windowShape } from '../src/keys/window.ts';
 import { priceOf, type Resolved } from './candidates.ts';
 import type { LineRun } from './line.ts';
 
@@ -25,10 +23,9 @@ export async function callProvider(
   run: LineRun,
   chosen: Resolved,
   attemptId: string,
-  waitMs: number,
-): Promise<AnsweredCall | { tag: 'released' }> {
+  { waitMs, dueAtMs }: { waitMs: number; dueAtMs: number },
+): Promise<AnsweredCall | { tag: 'released' } | { tag: 'void' }> {
   const { ctx, request } = run;
-  const dueAt = performance.now() + waitMs;
   if (waitMs > 0) {
     try {
       await sleep(waitMs, undefined, { signal: ctx.stopping });
@@ -37,13 +34,18 @@ export async function callProvider(
       return { tag: 'released' };
     }
   }
+  // Nothing is sent on a key that an answer has closed since the slot was granted.
+  if ((ctx.closedAtMs.get(chosen.key.keyId) ?? Number.NEGATIVE_INFINITY) >= dueAtMs - waitMs) {
+    await release(run, chosen, attemptId);
+    return { tag: 'void' };
+  }
   const startedAtMs = Date.now();
   const { provider, secret } = chosen.key;
   const answer = await ctx.client.chat({
     provider,
     secret,
     body: bodyFor(request.body, chosen.model),
-    onSent: () => noteLateness(run, chosen, performance.now() - dueAt),
+    onSent: () => ctx.lateness.note(chosen.key, performance.now() - dueAtMs),
   });
   const json = answer.tag === 'http' && answer.status === 200 ? parseJson(answer.body) : undefined;
   const outcome = classify(provider.kind, answer, { nowMs: Date.now(), json, redact: ctx.keyring.redact });
@@ -77,14 +79,4 @@ async function release({ ctx, batch, line }: LineRun, { key }: Resolved, attempt
     },
     end: null,
   });
-}
-
-/**
- * The window counts a call from its slot's time; a call that goes out later than that (a slow TLS handshake, a busy
- * process) is still inside the provider's window when ours has let it go. The guard takes up the difference.
- */
-function noteLateness({ ctx }: LineRun, { key }: Resolved, lateMs: number): void {
-  const { guardMs } = windowShape(key.provider.windowMs);
-  if (lateMs < guardMs / 2 || (key.rpm === null && key.tpm === null)) return;
-  void widenGuard(ctx.redis, ctx.names, key.bucketId, Math.ceil(lateMs)).catch(() => undefined);
 }

@@ -8,6 +8,7 @@ import type { Config } from '../src/config.ts';
 import { createEstimator, type Estimator } from '../src/keys/estimate.ts';
 import type { Key, Keyring } from '../src/keys/keyring.ts';
 import { createAcquire, type Acquire } from '../src/keys/limiter.ts';
+import { createLateness, type Lateness } from '../src/keys/lateness.ts';
 import { createListings, type Listings } from '../src/keys/listings.ts';
 import { createSettle, type Settle } from '../src/keys/settle.ts';
 import type { Log } from '../src/log.ts';
@@ -29,7 +30,13 @@ export type WorkerContext = {
   acquire: Acquire;
   settle: Settle;
   estimator: Estimator;
+  lateness: Lateness;
   circuitOf: (provider: string) => Circuit;
+  /**
+   * Key id → when (performance.now) an answer closed it, for a while or for good. A slot granted before that is void:
+   * it was waited for, but the call is not under way yet.
+   */
+  closedAtMs: Map<string, number>;
   /** (key, model) pairs that answered "no such model" lately: used only where nothing else is left. */
   exclusions: Exclusions;
   /** Aborts when this worker must take and send nothing more. Calls in flight end by themselves. */
@@ -58,6 +65,8 @@ export function createContext(options: ContextOptions): WorkerContext {
     acquire: createAcquire({ redis, names, workerId, dayBudgetNanoUsd: config.dailyBudgetNanoUsd }),
     settle: createSettle({ redis, names }),
     estimator: createEstimator(),
+    lateness: createLateness({ redis, names, log: options.log }),
+    closedAtMs: new Map(),
     exclusions: createExclusions(),
     circuitOf(provider) {
       let circuit = circuits.get(provider);

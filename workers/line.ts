@@ -110,8 +110,9 @@ async function step(run: LineRun): Promise<LineResult | null> {
   for (const provider of providersOf(open.candidates)) {
     if (provider !== chosen.key.provider.name) ctx.circuitOf(provider).undecided();
   }
-  const call = await callProvider(run, chosen, attemptId, reply.waitMs);
+  const call = await callProvider(run, chosen, attemptId, reply);
   if (call.tag === 'released') return held;
+  if (call.tag === 'void') return null;
   return act(run, call);
 }
 

@@ -24,7 +24,8 @@ export type AcquireRequest = IntentStub & {
 };
 
 export type AcquireReply =
-  | { tag: 'slot'; key: Key; model: string; waitMs: number; reservedNanoUsd: number }
+  /** Send after `waitMs`. `dueAtMs` (performance.now): the slot's time is not before this. */
+  | { tag: 'slot'; key: Key; model: string; waitMs: number; dueAtMs: number; reservedNanoUsd: number }
   | { tag: 'wait'; waitMs: number; why: string }
   | { tag: 'none'; why: string; comesBackAtMs: number | null }
   | { tag: 'denied'; budget: 'batch' | 'day' | 'key' }
@@ -59,6 +60,7 @@ export function createAcquire(options: LimiterOptions): Acquire {
   return createBatcher(maxItemsPerCall, async (requests: AcquireRequest[]) => {
     const { keys, batches, buckets, ask } = shapeQuestion(requests, options);
     const { names } = options;
+    const askedAtMs = performance.now();
     const reply = await script(
       [
         names.inflight,
@@ -71,7 +73,7 @@ export function createAcquire(options: LimiterOptions): Acquire {
     );
     return replySchema
       .parse(reply)
-      .map((fields, index) => parseReply(fields, requests[index] as AcquireRequest, keys.values));
+      .map((fields, index) => parseReply(fields, requests[index] as AcquireRequest, keys.values, askedAtMs));
   });
 }
 
@@ -129,13 +131,14 @@ export function distinct<Value>() {
   };
 }
 
-function parseReply(fields: string[], request: AcquireRequest, keys: Key[]): AcquireReply {
+function parseReply(fields: string[], request: AcquireRequest, keys: Key[], askedAtMs: number): AcquireReply {
   const [tag, first = '', second = '', third = '', fourth = ''] = fields;
   switch (tag) {
     case 'slot': {
       const key = keys[Number(first) - 1];
       if (!key) break;
-      return { tag, key, model: second, waitMs: Number(third), reservedNanoUsd: Number(fourth) };
+      const waitMs = Number(third);
+      return { tag, key, model: second, waitMs, dueAtMs: askedAtMs + waitMs, reservedNanoUsd: Number(fourth) };
     }
     case 'wait':
       return { tag, waitMs: Number(first), why: second };

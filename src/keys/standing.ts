@@ -82,11 +82,3 @@ export async function readStanding(redis: Redis, names: Names, keyId: string): P
     reservedNanoUsd: fields.reserved,
   };
 }
-
-/** The guard of a bucket's window is at least `lateMs` from now on; it shrinks again by itself (acquire.lua). */
-export async function widenGuard(redis: Redis, names: Names, bucketId: string, lateMs: number): Promise<void> {
-  const name = names.bucket(bucketId);
-  const extra = Number((await redis.hget(name, 'extra')) ?? 0);
-  if (extra >= lateMs) return;
-  await redis.hset(name, { extra: lateMs, extraAt: await redisTimeMs(redis) });
-}

@@ -1,0 +1,42 @@
+/**
+ * Late sends. The limiter's window counts a call from its slot's time; a call that goes out later than that (a slow TLS
+ * handshake, a busy process) is still inside the provider's window when ours has let it go. So the guard of the
+ * bucket's window is widened to the lateness seen, before that window is over; it shrinks by itself (acquire.lua).
+ */
+import type { Redis } from 'ioredis';
+import type { Log } from '../log.ts';
+import { messageOf } from '../errors.ts';
+import type { Names } from '../redis/names.ts';
+import { redisTimeMs } from '../redis/time.ts';
+import type { Key } from './keyring.ts';
+import { windowShape } from './window.ts';
+
+export type Lateness = { note: (key: Key, lateMs: number) => void };
+
+/** A guard is told again after this time, because it has begun to shrink. */
+const forgetAfterMs = 60_000;
+
+export function createLateness(options: { redis: Redis; names: Names; log: Log }): Lateness {
+  const told = new Map<string, { lateMs: number; at: number }>();
+  return {
+    note(key, lateMs) {
+      if (typeof key.rpm !== 'number' && typeof key.tpm !== 'number') return;
+      // Half of the guard is for the network; what is late by less needs no word.
+      if (lateMs < windowShape(key.provider.windowMs).guardMs / 2) return;
+      const last = told.get(key.bucketId);
+      const now = performance.now();
+      if (last && lateMs <= last.lateMs && now - last.at < forgetAfterMs) return;
+      told.set(key.bucketId, { lateMs, at: now });
+      widenGuard(options.redis, options.names, key.bucketId, Math.ceil(lateMs)).catch((error: unknown) => {
+        options.log.debug({ error: messageOf(error) }, 'widening the guard');
+      });
+    },
+  };
+}
+
+async function widenGuard(redis: Redis, names: Names, bucketId: string, lateMs: number): Promise<void> {
+  const name = names.bucket(bucketId);
+  const extra = Number((await redis.hget(name, 'extra')) ?? 0);
+  if (extra >= lateMs) return;
+  await redis.hset(name, { extra: lateMs, extraAt: await redisTimeMs(redis) });
+}
