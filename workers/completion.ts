@@ -15,6 +15,7 @@ import type { BullConnection } from '../src/redis/connect.ts';
 import type { WorkerContext } from './context.ts';
 import { createLanes, type Lanes } from './lanes.ts';
 import { runLine, type LineResult } from './line.ts';
+import type { Roster } from './roster.ts';
 import { createSeats } from './seats.ts';
 
 export type CompletionWorker = {
@@ -22,9 +23,9 @@ export type CompletionWorker = {
   close: () => Promise<void>;
 };
 
-/** A job whose worker died is given to another after at most `lockMs` + `stalledCheckMs`. */
-const lockMs = 15_000;
-const stalledCheckMs = 5000;
+/** The roster notices deaths sooner; locks are for what it cannot see. Long, so that a busy minute loses none. */
+const lockMs = 60_000;
+const stalledCheckMs = 15_000;
 /** Deaths in a line's attempts are counted there (settle.lua); the queue's own count must not end a job sooner. */
 const maxStalledCount = 1_000_000;
 /** A job waits in this process as long as a window may be full, and a little; beyond that it goes back to the queue. */
@@ -33,13 +34,14 @@ const batchMaxAgeMs = 1000;
 
 export function startCompletionWorker(
   ctx: WorkerContext,
+  roster: Roster,
   connection: BullConnection,
   concurrency: number,
 ): CompletionWorker {
   const lanes = createLanes(ctx.acquire, longestWaitMs);
   const seats = createSeats(concurrency);
   const batches = createBatchCache(ctx);
-  const worker = new Worker<CompletionPayload>(queueName, (job, token) => runJob(job, token ?? ''), {
+  const worker = new Worker<CompletionPayload>(queueName, takeJob, {
     connection,
     prefix: ctx.names.queuePrefix,
     // One more job than the lines fill, so that the next lines are here when seats come free.
@@ -52,6 +54,16 @@ export function startCompletionWorker(
   worker.on('error', (error) => ctx.log.debug({ error: messageOf(error) }, 'queue'));
   worker.on('failed', (job, error) => ctx.log.error({ jobId: job?.id, error: error.stack }, 'job failed'));
   ctx.stopping.addEventListener('abort', () => lanes.stop(), { once: true });
+
+  async function takeJob(job: Job<CompletionPayload>, token = ''): Promise<void> {
+    const jobId = String(job.id);
+    await roster.took(jobId, token);
+    try {
+      await runJob(job, token);
+    } finally {
+      await roster.gaveBack(jobId);
+    }
+  }
 
   async function runJob(job: Job<CompletionPayload>, token: string): Promise<void> {
     const payload = payloadSchema.parse(job.data);

@@ -1,9 +1,8 @@
 /**
- * A worker process' inside: client, limiter, queue worker, signs of life and the reaper, started and stopped together.
+ * A worker process' inside: client, limiter, queue worker, signs of life and the burial of dead workers, started and stopped together.
  * `nightshift worker` is one of these; `nightshift run` has one beside its producer and collector.
  */
 import type { Config } from '../src/config.ts';
-import { heartbeatEveryMs, reapOnce, signOff, signOfLife } from '../src/keys/reap.ts';
 import type { Keyring } from '../src/keys/keyring.ts';
 import { registerKeys } from '../src/keys/standing.ts';
 import type { Log } from '../src/log.ts';
@@ -11,8 +10,10 @@ import { messageOf } from '../src/errors.ts';
 import { createClient } from '../src/provider/client.ts';
 import type { RedisHandle } from '../src/redis/connect.ts';
 import { createNames } from '../src/redis/names.ts';
+import { createQueue } from '../jobs/completion.ts';
 import { startCompletionWorker } from './completion.ts';
 import { createContext } from './context.ts';
+import { createRoster, signOfLifeEveryMs } from './roster.ts';
 
 export type WorkerProcess = {
   workerId: string;
@@ -24,7 +25,7 @@ export type WorkerProcess = {
 
 export type WorkerOptions = { config: Config; keyring: Keyring; redis: RedisHandle; log: Log; concurrency: number };
 
-const reapEveryMs = 5000;
+const recoverEveryMs = 3000;
 
 export async function startWorkerProcess(options: WorkerOptions): Promise<WorkerProcess> {
   const { config, keyring, log, concurrency } = options;
@@ -34,14 +35,18 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
   const stopping = new AbortController();
   const ctx = createContext({ config, redis, names, log, keyring, client, stopping: stopping.signal });
 
+  const queue = createQueue(options.redis.connectionOptions, names);
+  queue.on('error', (error) => log.debug({ error: messageOf(error) }, 'queue'));
+  const roster = createRoster(ctx, queue);
   await registerKeys(redis, names, keyring.keys);
-  await signOfLife(ctx, ctx.workerId);
-  const worker = startCompletionWorker(ctx, options.redis.connectionOptions, concurrency);
+  await roster.signOfLife();
+  await roster.recover();
+  const worker = startCompletionWorker(ctx, roster, options.redis.connectionOptions, concurrency);
   const background = (work: () => Promise<unknown>) =>
     void work().catch((error: unknown) => log.debug({ error: messageOf(error) }, 'worker upkeep'));
   const timers = [
-    setInterval(() => background(() => signOfLife(ctx, ctx.workerId)), heartbeatEveryMs),
-    setInterval(() => background(() => reapOnce(ctx)), reapEveryMs),
+    setInterval(() => background(roster.signOfLife), signOfLifeEveryMs),
+    setInterval(() => background(roster.recover), recoverEveryMs),
   ];
   log.info({ workerId: ctx.workerId, concurrency, keys: keyring.keys.length }, 'worker started');
 
@@ -54,8 +59,8 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
       await worker.close();
       clearTimeout(grace);
       for (const timer of timers) clearInterval(timer);
-      await signOff(ctx, ctx.workerId);
-      await client.close();
+      await roster.signOff();
+      await Promise.all([client.close(), queue.close()]);
       log.info({ workerId: ctx.workerId }, 'worker stopped');
     },
   };

@@ -23,6 +23,9 @@ const renewEveryMs = 3000;
 const deleteIfOurs = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
 const extendIfOurs = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`;
 
+/** Tokens of this process. */
+const heldHere = new Set<string>();
+
 /** Errors: `usage` when another living process holds it. */
 export async function takeLease(redis: Redis, names: Names, batchId: string): Promise<Lease> {
   const name = names.lease(batchId);
@@ -34,6 +37,7 @@ export async function takeLease(redis: Redis, names: Names, batchId: string): Pr
     await redis.eval(deleteIfOurs, 1, name, holder);
   }
 
+  heldHere.add(token);
   let onLost: () => void = () => {};
   const lost = new Promise<void>((resolve) => (onLost = resolve));
   const timer = setInterval(() => {
@@ -52,6 +56,7 @@ export async function takeLease(redis: Redis, names: Names, batchId: string): Pr
     lost,
     async release() {
       clearInterval(timer);
+      heldHere.delete(token);
       await redis.eval(deleteIfOurs, 1, name, token);
     },
   };
@@ -60,6 +65,8 @@ export async function takeLease(redis: Redis, names: Names, batchId: string): Pr
 function isDead(holder: string): boolean {
   const [host, pid] = holder.split(' ');
   if (host !== hostname() || !pid) return false;
+  // Our own process id, but not our lease: an earlier life of it (a restarted container).
+  if (Number(pid) === process.pid) return !heldHere.has(holder);
   try {
     process.kill(Number(pid), 0);
     return false;

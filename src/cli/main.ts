@@ -2,6 +2,7 @@
  * The command line: wires one file per command, turns errors into one message and an exit code.
  * Results go to stdout, everything for people to stderr.
  */
+import { createRequire } from 'node:module';
 import { Command, CommanderError, Option } from 'commander';
 import { AppError } from '../errors.ts';
 import { logLevels } from '../log.ts';
@@ -21,11 +22,14 @@ export type Globals = {
   color: boolean;
 };
 
+// The package's own, by its name: the same file whether this one is built or not.
+const { version } = createRequire(import.meta.url)('nightshift/package.json') as { version: string };
+
 export function createProgram(): Command {
   const program = new Command('nightshift');
   program
     .description('Runs large batches of LLM completions through rate-limited, budget-limited API keys.')
-    .version('0.1.0')
+    .version(version)
     .option('--config <file>', 'configuration (default: nightshift.config.json where you stand, if there)')
     .option('--redis <url>', 'Redis to use instead of the embedded one (also REDIS_URL)')
     .option('--data <dir>', 'data directory (default: .nightshift)')

@@ -76,6 +76,15 @@ local function loadKey(i)
   return keys[i]
 end
 
+-- When it cannot be told any more what was sent when, all that is in the window counts as sent at once, `at` this time.
+local function collapse(bucket, at)
+  bucket.reset, bucket.touched, bucket.last = true, true, at
+  if not bucket.head then return end
+  local index = math.floor(at / bucket.sliceMs)
+  bucket.head, bucket.tail = index, index
+  bucket.slices[index], bucket.dirty[index] = { reqs = bucket.reqs, toks = bucket.toks }, true
+end
+
 local function loadBucket(i)
   if buckets[i] then return buckets[i] end
   local shape = ask.buckets[i]
@@ -86,14 +95,14 @@ local function loadBucket(i)
     head = tonumber(f[1] or ''), tail = tonumber(f[2] or ''), last = tonumber(f[3] or 0),
     reqs = tonumber(f[4] or 0), toks = tonumber(f[5] or 0), extra = tonumber(f[6] or 0), extraAt = tonumber(f[7] or 0),
   }
-  -- What was added to the guard after a late send or a surprising 429 halves every ten minutes.
-  local extra = bucket.extra
-  if extra > 0 then extra = extra * 0.5 ^ ((now - bucket.extraAt) / 600000) end
-  bucket.keepMs = shape.windowMs + shape.guardMs + extra
-  -- The window's length was changed in the configuration: the old slices mean nothing under the new index.
-  if f[8] and tonumber(f[8]) ~= shape.sliceMs then
-    bucket.reset, bucket.head, bucket.tail, bucket.last, bucket.reqs, bucket.toks = true, nil, nil, 0, 0, 0
-  end
+  -- What was added to the guard after a late send or a surprising 429 halves every ten minutes. A quarter of the window
+  -- at most: a process that slept through an hour must not close the bucket for hours.
+  local extra = bucket.extra * 0.5 ^ (math.max(0, now - bucket.extraAt) / 600000)
+  bucket.keepMs = shape.windowMs + shape.guardMs + math.min(extra, shape.windowMs / 4)
+  -- The window's length was changed in the configuration: the slices' indexes mean other times now.
+  if f[8] and tonumber(f[8]) ~= shape.sliceMs then collapse(bucket, bucket.last) end
+  -- The clock went back by more than a window (never do we stamp so far ahead): waiting for it would stand still.
+  if bucket.last - now > bucket.keepMs + ask.horizonMs then collapse(bucket, now + ask.horizonMs) end
   buckets[i] = bucket
   return bucket
 end
@@ -176,7 +185,8 @@ end
 
 -- ── decide ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-local intents, replies = {}, {}
+-- By line reference, and as the fields to write.
+local given, intents, replies = {}, {}, {}
 
 -- spent + estimate over the limit: denied for good. Only the reserved part in the way: calls in flight may free it.
 local function budgetState(limit, spent, reserved, cost)
@@ -254,10 +264,13 @@ end
 
 local function reply(item)
   if redis.call('GETBIT', KEYS[2 + 2 * item.batch], item.line) == 1 then return { 'done' } end
+  local intent = given[item.ref] or redis.call('HGET', KEYS[1], item.ref)
+  -- Even in a batch that was paused meanwhile: a slot that its owner does not know of would never be given back.
+  local own = intent and mine(item, intent)
+  if own then return own end
   local batch = loadBatch(item.batch)
   if batch.status ~= 'in_progress' then return { 'halted', batch.status } end
-  local intent = redis.call('HGET', KEYS[1], item.ref)
-  if intent then return mine(item, intent) or { 'stale', intent } end
+  if intent then return { 'stale', intent } end
 
   local budget = budgetState(batch.budget, batch.spent, batch.reserved, item.cost)
   if budget == 'spent' then return { 'denied', 'batch' } end
@@ -280,11 +293,11 @@ local function reply(item)
   local probe = '0'
   if key.halfOpen then key.probe, probe = item.attempt, '1' end
   -- The intent: what settle needs, and what is known of the call if its worker dies. src/keys/intent.ts reads it.
-  intents[#intents + 1] = item.ref
-  intents[#intents + 1] = table.concat({
+  given[item.ref] = table.concat({
     item.attempt, ask.worker, limits.id, ask.buckets[limits.bucket].id, int(index), int(item.tokens), int(item.cost),
     int(slot.at), other, probe, item.stub,
   }, '\t')
+  intents[#intents + 1], intents[#intents + 2] = item.ref, given[item.ref]
   return { 'slot', int(slot.key), other, int(math.max(0, slot.at - now)), int(item.cost) }
 end
 

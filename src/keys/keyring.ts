@@ -55,15 +55,23 @@ export function requireKeys(keyring: Keyring): void {
 
 /** Shorter parts than this are left: they could be ordinary words. */
 const shortestSecretPart = 12;
+/** A stretch that could be a cut-out of a secret: providers echo a key shortened, or in capitals. */
+const stretches = new RegExp(`[A-Za-z0-9]{${shortestSecretPart},}`, 'g');
 
 function createRedactor(keys: Key[]): (text: string) => string {
   const parts = keys
     .flatMap((key) => [key.secret, ...key.secret.split(':')].map((part) => ({ part, name: key.name })))
     .filter(({ part }) => part.length >= shortestSecretPart)
     .sort((a, b) => b.part.length - a.part.length);
+  const folded = keys.map((key) => ({ secret: key.secret.toLowerCase(), name: key.name }));
+  const nameOf = (stretch: string) => folded.find(({ secret }) => secret.includes(stretch.toLowerCase()))?.name;
   return (text) => {
     let clean = text;
     for (const { part, name } of parts) if (clean.includes(part)) clean = clean.replaceAll(part, `[key ${name}]`);
+    clean = clean.replace(stretches, (stretch) => {
+      const name = nameOf(stretch);
+      return name === undefined ? stretch : `[key ${name}]`;
+    });
     // Whatever looks like a credential, even one that is not ours.
     return clean.replace(/PMIND[A-Za-z0-9]{8,}(:[0-9a-f]+)?|\b(sk|cm_sk|cm_rt|cm_gw)[-_][A-Za-z0-9_-]{12,}/g, '[key]');
   };

@@ -15,6 +15,10 @@ export type Lateness = { note: (key: Key, lateMs: number) => void };
 
 /** A guard is told again after this time, because it has begun to shrink. */
 const forgetAfterMs = 60_000;
+/** As acquire.lua counts it. */
+const guardHalvesAfterMs = 600_000;
+/** For a bucket that nothing but the guard is in; with its first slot acquire.lua takes its expiry over. */
+const loneGuardMs = 3_600_000;
 
 export function createLateness(options: { redis: Redis; names: Names; log: Log }): Lateness {
   const told = new Map<string, { lateMs: number; at: number }>();
@@ -36,7 +40,10 @@ export function createLateness(options: { redis: Redis; names: Names; log: Log }
 
 async function widenGuard(redis: Redis, names: Names, bucketId: string, lateMs: number): Promise<void> {
   const name = names.bucket(bucketId);
-  const extra = Number((await redis.hget(name, 'extra')) ?? 0);
-  if (extra >= lateMs) return;
-  await redis.hset(name, { extra: lateMs, extraAt: await redisTimeMs(redis) });
+  const now = await redisTimeMs(redis);
+  const [extra, extraAt] = await redis.hmget(name, 'extra', 'extraAt');
+  const left = Number(extra ?? 0) * 0.5 ** (Math.max(0, now - Number(extraAt ?? 0)) / guardHalvesAfterMs);
+  if (left >= lateMs) return;
+  await redis.hset(name, { extra: lateMs, extraAt: now });
+  if ((await redis.pttl(name)) < 0) await redis.pexpire(name, loneGuardMs);
 }

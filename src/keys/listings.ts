@@ -55,19 +55,25 @@ export function createListings(options: ListingsOptions): Listings {
     const distrustedAtMs = known.get(key.keyId)?.distrustedAtMs ?? 0;
     const name = options.names.models(key.provider.name, key.keyId);
     const lock = options.names.modelsLock(key.provider.name, key.keyId);
-    for (;;) {
+    const shared = async () => {
       const [json, fetchedAt] = await options.redis.hmget(name, 'json', 'fetchedAt');
       const listing = json ? parseListing(parseJson(json)) : null;
-      if (listing) {
-        const ageMs = (await redisTimeMs(options.redis)) - Number(fetchedAt);
-        const entry = { listing, fetchedAtMs: performance.now() - ageMs, distrustedAtMs };
-        if (fresh(entry)) return remember(key, entry);
-      }
+      if (!listing) return null;
+      const ageMs = (await redisTimeMs(options.redis)) - Number(fetchedAt);
+      const entry = { listing, fetchedAtMs: performance.now() - ageMs, distrustedAtMs };
+      return fresh(entry) ? remember(key, entry) : null;
+    };
+    for (;;) {
+      const found = await shared();
+      if (found) return found;
       // Whoever gets the lock fetches; the others look again until it is there or the fetcher has died.
       if ((await options.redis.set(lock, '1', 'PX', lockMs, 'NX')) === 'OK') break;
       await new Promise((resolve) => setTimeout(resolve, followPollMs));
     }
     try {
+      // Somebody may have fetched it between our look and our lock.
+      const found = await shared();
+      if (found) return found;
       const fetchedAtMs = performance.now();
       const answer = await options.client.models(key.provider, key.secret);
       const body = answer.tag === 'http' && answer.status === 200 ? answer.body : '';

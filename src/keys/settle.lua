@@ -9,7 +9,7 @@
 --           attempt, key, bucket      the call it settles; absent: no call was made (a line that ends without one)
 --           release                   true: the slot was not used; give it back, no ledger row
 --           unknown                   true: the caller is not the sender; the sender died
---           tokens, cost              real usage; absent: unknown, keep the estimate
+--           tokens, cost              real usage; absent: the window keeps its estimate, and no money is spent
 --           count                     true: this attempt is one of the line's attempts
 --           act                       what happens to keys: { kind = 'ok' | 'neutral' }
 --                                     { kind = 'cool', reason, retryAfterMs?, baseMs, maxMs, jitter, widenMs? }
@@ -21,6 +21,7 @@
 --
 -- Safe to repeat: the intent is the token. Without it the call was settled before, and nothing but the line's end is
 -- looked at again, which the done bit makes harmless: the result is appended only by whoever turns the bit from 0 to 1.
+-- (An end that nobody wrote before, of a call without an intent: Redis lost its last second. It is booked after all.)
 -- A call given up as `unknown` leaves its cost in `reaped`, so that a sender who was only asleep can still correct it.
 
 local now
@@ -73,22 +74,30 @@ local function bookMoney(item, key, reserved, spent)
   end
 end
 
+-- On top of what is left of earlier widenings (half after ten minutes, as acquire.lua counts), up to eight times.
+local function widen(bucket, ms)
+  local f = redis.call('HMGET', bucket, 'extra', 'extraAt')
+  local extra = tonumber(f[1] or 0) * 0.5 ^ (math.max(0, now - tonumber(f[2] or 0)) / 600000)
+  redis.call('HSET', bucket, 'extra', int(math.max(extra, math.min(extra + ms, ms * 8))), 'extraAt', int(now))
+  -- A bucket without a window yet, or whose window has expired, is ours alone to end.
+  if redis.call('PTTL', bucket) < 0 then redis.call('PEXPIRE', bucket, 3600000) end
+end
+
 local function cool(key, bucket, act, intent)
-  local f = redis.call('HMGET', key, 'standing', 'since', 'level', 'until')
+  local f = redis.call('HMGET', key, 'standing', 'since', 'level', 'probe')
   local standing, since, level = f[1] or 'active', tonumber(f[2] or 0), tonumber(f[3] or 0)
-  if standing == 'draining' or (standing == 'retired' and not intent.probe) then return '', 0 end
-  -- A call sent before the last cool-down began belongs to the same burst: one event, not fifty.
-  if intent.sentAt <= since and not intent.probe then return '', 0 end
+  local isProbe = intent.probe and f[4] == intent.attempt
+  if standing == 'draining' or (standing == 'retired' and not isProbe) then return '', 0 end
+  -- A call granted before the last cool-down began belongs to the same burst: one event, not fifty. While the key cools
+  -- that is every call but the probe, those with a reserved slot that came due since then included.
+  if (standing == 'cooling' or intent.sentAt <= since) and not isProbe then return '', 0 end
   level = level + 1
   local ms = act.retryAfterMs
   if not ms then ms = math.min(act.maxMs, act.baseMs * 2 ^ (level - 1)) * (0.5 + act.jitter / 2) end
   local comesBack = now + math.max(1, math.floor(ms))
   redis.call('HSET', key, 'standing', 'cooling', 'reason', act.reason, 'since', int(now), 'level', int(level), 'until',
     int(comesBack), 'probe', '')
-  if act.widenMs then
-    local extra = tonumber(redis.call('HGET', bucket, 'extra') or 0)
-    redis.call('HSET', bucket, 'extra', int(math.min(extra + act.widenMs, act.widenMs * 8)), 'extraAt', int(now))
-  end
+  if act.widenMs then widen(bucket, act.widenMs) end
   return 'cooling', comesBack
 end
 
@@ -126,13 +135,17 @@ local function settleCall(item)
   local packed = redis.call('HGET', KEYS[1], item.ref)
   local intent = packed and splitIntent(packed)
   if not intent or intent.attempt ~= item.attempt then
-    local reaped = redis.call('HGET', KEYS[4], item.attempt)
-    if not reaped or item.unknown then return 0, '', 0 end
-    -- Given up before, and yet here is the answer: the real cost takes the place of the assumed one.
+    local assumed = tonumber(redis.call('HGET', KEYS[4], item.attempt) or '')
+    if not assumed or item.unknown then return 0, '', 0, false end
+    -- Given up before, and yet here is the answer: the real cost takes the place of the assumed one. As an attempt it
+    -- was counted then.
     redis.call('HDEL', KEYS[4], item.attempt)
-    bookMoney(item, key, 0, (item.cost or tonumber(reaped)) - tonumber(reaped))
-    if item.ledger then redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger]) end
-    return 1, '', 0
+    bookMoney(item, key, 0, (item.release and 0 or item.cost or assumed) - assumed)
+    if item.ledger then
+      redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger])
+      redis.call('HINCRBY', KEYS[1 + 4 * item.batch], 'possiblyBilled', -1)
+    end
+    return 1, '', 0, false
   end
 
   redis.call('HDEL', KEYS[1], item.ref)
@@ -151,7 +164,7 @@ local function settleCall(item)
     bookMoney(item, key, intent.cost, item.cost or 0)
   end
   if item.ledger then redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger]) end
-  return 1, standing, comesBack
+  return 1, standing, comesBack, item.count
 end
 
 local function endLine(item)
@@ -170,14 +183,23 @@ end
 
 local replies = {}
 for n, item in ipairs(items.items) do
-  local settled, standing, comesBack, ended, attempts = 0, '', 0, 0, 0
-  if item.attempt then settled, standing, comesBack = settleCall(item) end
+  local settled, standing, comesBack, counts, ended, attempts = 0, '', 0, false, 0, 0
+  if item.attempt then settled, standing, comesBack, counts = settleCall(item) end
   if item.final then
     ended = endLine(item)
+    if ended == 1 and item.attempt and settled == 0 then
+      settled = 1
+      bookMoney(item, KEYS[firstKey + item.key], 0, item.cost or 0)
+      if item.ledger then redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger]) end
+    end
   elseif item.count then
     local hash = KEYS[3 + 4 * item.batch]
-    if settled == 1 then attempts = redis.call('HINCRBY', hash, item.line, 1)
-    else attempts = tonumber(redis.call('HGET', hash, item.line) or 0) end
+    -- A line that has ended keeps no count: nobody would remove it.
+    if counts and redis.call('GETBIT', KEYS[2 + 4 * item.batch], item.line) == 0 then
+      attempts = redis.call('HINCRBY', hash, item.line, 1)
+    else
+      attempts = tonumber(redis.call('HGET', hash, item.line) or 0)
+    end
   end
   replies[n] = { settled, ended, attempts, standing, int(comesBack) }
 end

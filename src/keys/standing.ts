@@ -41,6 +41,8 @@ export async function retireKeys(
   const since = await redisTimeMs(redis);
   const pipeline = redis.pipeline();
   for (const keyId of keyIds) {
+    // What a person takes out of service does not come back with its budget.
+    if ((await redis.hget(names.key(keyId), 'standing')) === 'draining') continue;
     pipeline.hset(names.key(keyId), { standing: 'retired', reason, since, until: untilMs ?? 0, probe: '' });
   }
   await pipeline.exec();

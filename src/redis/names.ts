@@ -23,6 +23,8 @@ export function createNames(namespace: string) {
     reaped: `${tag}:reaped`,
     /** Sorted set: worker id → last sign of life (Redis time, ms). */
     workers: `${tag}:workers`,
+    /** Hash: BullMQ job id → lock token of the jobs that a worker has in hand. */
+    worker: (workerId: string) => `${tag}:worker:${workerId}`,
     /** Hash: one (provider, key)'s model listing and its age. */
     models: (provider: string, keyId: string) => `${tag}:models:${provider}:${keyId}`,
     /** String with expiry: who fetches that listing now. */

@@ -1,0 +1,97 @@
+/**
+ * The roster: which workers are alive, and which jobs each has in hand. When one dies, whoever notices gives up its
+ * calls in flight (they become `unknown`) and puts its jobs back into the queue at once, instead of waiting for locks
+ * to run out. A worker is dead when it has given no sign of life for a while by Redis' clock, or when it ran on this
+ * machine and its process is gone. If it was only asleep, nothing is harmed: its job's lock is no longer its own, and
+ * what it still settles meets the done bit.
+ */
+import { hostname } from 'node:os';
+import { Job, type Queue } from 'bullmq';
+import type { CompletionPayload } from '../jobs/completion.ts';
+import { messageOf, systemErrorCode } from '../src/errors.ts';
+import { reapIntents } from '../src/keys/reap.ts';
+import { redisTimeMs } from '../src/redis/time.ts';
+import type { WorkerContext } from './context.ts';
+
+export type Roster = {
+  signOfLife: () => Promise<void>;
+  /** The worker has taken a job, or given it back. */
+  took: (jobId: string, token: string) => Promise<void>;
+  gaveBack: (jobId: string) => Promise<void>;
+  /** Buries the dead. Returns their ids. */
+  recover: () => Promise<string[]>;
+  signOff: () => Promise<void>;
+};
+
+export const signOfLifeEveryMs = 2000;
+/** Several signs long: a busy second must not look like a death. */
+const deadAfterMs = 10_000;
+
+export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>): Roster {
+  const { redis, names, workerId, log } = ctx;
+  const mine = names.worker(workerId);
+
+  async function findDead(): Promise<Set<string>> {
+    const now = await redisTimeMs(redis);
+    const listed = await redis.zrange(names.workers, 0, '-1', 'WITHSCORES');
+    const dead = new Set<string>();
+    for (let index = 0; index + 1 < listed.length; index += 2) {
+      const [id, seenAtMs] = [listed[index] as string, Number(listed[index + 1])];
+      if (id !== workerId && (now - seenAtMs > deadAfterMs || isGoneFromHere(id))) dead.add(id);
+    }
+    return dead;
+  }
+
+  async function putBackJobs(deadId: string): Promise<void> {
+    for (const [jobId, token] of Object.entries(await redis.hgetall(names.worker(deadId)))) {
+      try {
+        const job = await Job.fromId(queue, jobId);
+        await job?.moveToWait(token);
+      } catch (error) {
+        // Its lock has run out and someone else has it already, or it had just ended.
+        log.debug({ jobId, error: messageOf(error) }, 'a dead worker\u2019s job was not there to put back');
+      }
+    }
+  }
+
+  return {
+    async signOfLife() {
+      await redis.zadd(names.workers, await redisTimeMs(redis), workerId);
+    },
+    async took(jobId, token) {
+      await redis.hset(mine, jobId, token);
+    },
+    async gaveBack(jobId) {
+      await redis.hdel(mine, jobId);
+    },
+    async recover() {
+      const dead = await findDead();
+      if (dead.size === 0) return [];
+      // Calls first: a line must not be sent again while its earlier call still counts as in flight.
+      const calls = await reapIntents(ctx, (id) => dead.has(id));
+      for (const id of dead) {
+        await putBackJobs(id);
+        // Last: a crash before this has the whole burial repeated, which is harmless.
+        await redis.multi().del(names.worker(id)).zrem(names.workers, id).exec();
+      }
+      log.warn({ workers: [...dead], possiblyBilled: calls }, 'dead workers: their jobs went back to the queue');
+      return [...dead];
+    },
+    async signOff() {
+      await redis.multi().del(mine).zrem(names.workers, workerId).exec();
+    },
+  };
+}
+
+/** A worker id is host/process/nonce (context.ts). Our own process id with another nonce is an earlier life. */
+function isGoneFromHere(id: string): boolean {
+  const [host, pid] = id.split('/');
+  if (host !== hostname()) return false;
+  if (Number(pid) === process.pid) return true;
+  try {
+    process.kill(Number(pid), 0);
+    return false;
+  } catch (error) {
+    return systemErrorCode(error) === 'ESRCH';
+  }
+}
