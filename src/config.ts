@@ -13,13 +13,18 @@ export type ProviderKind = (typeof providerKinds)[number];
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected letters, digits, ".", "_" or "-"');
 const positiveInt = z.number().int().positive();
+/** Node's timers hold no more: a longer one would fire at once. */
+const longestTimerMs = 2_147_483_647;
+const timerMs = positiveInt.max(longestTimerMs);
 /** A limit per window: a number, `"auto"` (learn it), or null (there is none). */
-const limit = z.union([positiveInt, z.literal('auto'), z.null()]);
+const limit = z.union([positiveInt, z.literal('auto'), z.null()], {
+  error: 'expected a whole number above 0, "auto" or null',
+});
 
 const providerSchema = z.strictObject({
   kind: z.enum(providerKinds).optional().describe('Which API it speaks. Default: the name, where it is a kind.'),
   baseUrl: z.string().optional().describe('With or without a trailing /v1.'),
-  windowMs: positiveInt.optional().describe('Length of the limit window. Default 60000.'),
+  windowMs: timerMs.optional().describe('Length of the limit window. Default 60000.'),
   allowInsecure: z.boolean().optional().describe('Allow plain http:// to a host that is not loopback.'),
 });
 
@@ -52,7 +57,7 @@ export const configSchema = z.strictObject({
     )
     .optional(),
   attempts: positiveInt.max(100).optional(),
-  attemptTimeoutMs: positiveInt.optional(),
+  attemptTimeoutMs: timerMs.optional(),
   deadlineMs: positiveInt.optional(),
   modelsMaxAgeMs: positiveInt.optional(),
   dailyBudgetUsd: z.number().positive().optional().describe('Spend of one UTC day, all batches together.'),
@@ -164,7 +169,8 @@ function readConfigFile(given: string | undefined, cwd: string): { file: string 
   }
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    // Editors on Windows put a byte order mark in front.
+    json = JSON.parse(text.replace(/^\ufeff/, ''));
   } catch (cause) {
     throw new AppError('config', `${file} is not valid JSON: ${messageOf(cause)}`, { cause });
   }
@@ -212,10 +218,11 @@ function resolveProviders(
     const defaults = defaultsByKind[kind];
     const fromEnv = providerName === kind ? env[defaults.baseUrlEnv] : undefined;
     const baseUrl = provider.baseUrl ?? (fromEnv || defaults.baseUrl);
+    const place = provider.baseUrl === undefined ? `the environment variable ${defaults.baseUrlEnv}` : `${at}.baseUrl`;
     providers[providerName] = {
       name: providerName,
       kind,
-      baseUrl: normaliseBaseUrl(baseUrl, provider.allowInsecure ?? false, provider.baseUrl ? `${at}.baseUrl` : at),
+      baseUrl: normaliseBaseUrl(baseUrl, provider.allowInsecure ?? false, place),
       windowMs: provider.windowMs ?? 60_000,
     };
   }
@@ -231,10 +238,10 @@ function normaliseBaseUrl(text: string, allowInsecure: boolean, at: string): str
   if (url.protocol === 'http:' && !loopback && !allowInsecure) {
     throw new AppError(
       'config',
-      `${at}: "${url.origin}" would send the keys unencrypted; use https://, or set "allowInsecure": true`,
+      `${at}: "${url.origin}" would send the keys unencrypted; use https://, or set "allowInsecure": true for it in the configuration file`,
     );
   }
-  return (url.origin + url.pathname).replace(/\/+$/, '').replace(/\/v1$/, '');
+  return (url.origin + url.pathname).replace(/\/+$/, '').replace(/\/+v1$/, '');
 }
 
 function keysOfFile(
@@ -248,7 +255,7 @@ function keysOfFile(
     const at = `${file}: keys[${index}] "${key.name}"`;
     if (names.has(key.name)) throw new AppError('config', `${at}: the name is used twice`);
     names.add(key.name);
-    if (!providers[key.provider]) {
+    if (!Object.hasOwn(providers, key.provider)) {
       throw new AppError(
         'config',
         `${at}: unknown provider "${key.provider}" (known: ${Object.keys(providers).join(', ')})`,

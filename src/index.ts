@@ -1,29 +1,176 @@
 /**
- * The library: what a program needs to run a batch or to read what was spent, without the command line. It is the same
- * engine behind the same promises; a batch that was begun here is gone on with by `nightshift resume`, and the other way
- * round.
+ * The library: what a program needs to run a batch or to read what was spent, without the command line. It stands
+ * outside as `cli/` does, wires the same parts, and keeps the same promises: a batch that stopped goes on with the same
+ * call, or with the same command.
  */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import type { AppErrorCode } from './errors.ts';
-import { AppError } from './errors.ts';
-import { loadBatch, type BatchRecord, type BatchStatus, type Stop } from './batch/batch.ts';
+import { runBatch as runPrepared } from '../workers/run.ts';
+import { autoConcurrency } from '../workers/process.ts';
+import { checkProviders } from '../workers/providers.ts';
+import { loadBatch, type BatchRecord, type BatchStatus } from './batch/batch.ts';
 import { openInput } from './batch/input.ts';
 import { usd } from './batch/manifest.ts';
 import { continueBatch, setUpBatch } from './cli/batch-setup.ts';
 import { openSession, type Session } from './cli/session.ts';
 import { nanoUsdPerUsd, type Config } from './config.ts';
+import { AppError, type AppErrorCode } from './errors.ts';
 import { createKeyring, requireKeys, type Keyring } from './keys/keyring.ts';
 import { reopenKeys } from './keys/standing.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
-import type { LedgerStore, UsageQuery, UsageRow } from './ledger/store.ts';
+import type { BatchSummary, UsageQuery, UsageRow } from './ledger/store.ts';
 import type { LogLevel } from './log.ts';
-import { autoConcurrency } from '../workers/process.ts';
-import { checkProviders } from '../workers/providers.ts';
-import { runBatch as runPrepared } from '../workers/run.ts';
 
-export { AppError, type AppErrorCode } from './errors.ts';
-export { loadConfig, type Config, type ConfigOptions, type KeyConfig, type Price, type ProviderConfig } from './config.ts';
-export { createKeyring, type Key, type Keyring } from './keys/keyring.ts';
-export type { BatchStatus } from './batch/batch.ts';
-export type { Totals, UsageGrouping, UsageQuery, UsageRow } from './ledger/store.ts';
+export { loadConfig } from './config.ts';
+export type { Config, ConfigOptions, KeyConfig, Price, ProviderConfig } from './config.ts';
+export { AppError, createKeyring };
+export type { AppErrorCode, BatchStatus, Keyring, UsageQuery, UsageRow };
+export type { Key } from './keys/keyring.ts';
+export type { Totals, UsageGrouping } from './ledger/store.ts';
+
+/** The options of `nightshift run`, under the same names. */
+export type RunOptions = {
+  config: Config;
+  /** Where the results go. Default: beside the input. */
+  out?: string | undefined;
+  /** Of the batch and its files. Default: the input's. */
+  name?: string | undefined;
+  /** Of the lines that name none. */
+  model?: string | undefined;
+  budgetUsd?: number | undefined;
+  /** Calls at once. Default: chosen from the keys' limits. */
+  concurrency?: number | undefined;
+  attempts?: number | undefined;
+  ordered?: boolean | undefined;
+  skipInvalid?: boolean | undefined;
+  pinModels?: boolean | undefined;
+  /** Aborted: nothing more is sent, calls in flight may end (30 s), then the promise resolves. */
+  signal?: AbortSignal | undefined;
+  /** About twice a second, and at the end. */
+  onProgress?: ((progress: BatchProgress) => void) | undefined;
+  /** Log lines on stderr. Default: warn. */
+  logLevel?: LogLevel | undefined;
+};
+
+export type BatchProgress = {
+  batchId: string;
+  name: string;
+  status: BatchStatus;
+  counts: { total: number; completed: number; failed: number };
+  /** Null: not one known. */
+  costUsd: number | null;
+};
+
+/** What `nightshift run --json` prints. */
+export type BatchResult = BatchProgress & {
+  /** Calls whose answer was lost to a crash. */
+  possiblyBilled: number;
+  outputFile: string;
+  errorFile: string;
+  manifestFile: string;
+  /** Why it did not complete; the same call goes on with it. */
+  stoppedBy: { code: AppErrorCode; cause: string } | null;
+};
+
+/**
+ * Runs a JSONL file, or goes on with it where it stopped. Resolves when every line has ended or the batch stops, for
+ * the reason in `stoppedBy`. Errors: AppError, for what keeps it from starting (`config`, `input`, `credentials`, …)
+ * and for a disk or a Redis that fails under way.
+ */
+export async function runBatch(inputFile: string, options: RunOptions): Promise<BatchResult> {
+  const { config } = options;
+  const keyring = createKeyring(config);
+  requireKeys(keyring);
+  const spoolDir = path.join(config.dataDir, 'spool');
+  const input = await openInput(path.resolve(inputFile), { spoolDir });
+  await using session = await openSession({ logLevel: options.logLevel ?? 'warn', color: false }, config);
+  const redis = session.redis.client;
+  const store = openSqliteLedger(path.join(config.dataDir, 'ledger.db'));
+  const budgetNanoUsd = options.budgetUsd === undefined ? null : Math.round(options.budgetUsd * nanoUsdPerUsd);
+  try {
+    const batch = await setUpBatch({
+      redis,
+      names: session.names,
+      keyring,
+      store,
+      input,
+      name: options.name ?? input.name,
+      outDir: path.resolve(options.out ?? path.dirname(input.path)),
+      spoolDir,
+      options: {
+        model: options.model ?? null,
+        attempts: options.attempts ?? config.attempts,
+        deadlineMs: config.deadlineMs,
+        skipInvalid: options.skipInvalid ?? false,
+        pinModels: options.pinModels ?? false,
+        ordered: options.ordered ?? false,
+      },
+      budgetNanoUsd,
+      beforeNew: (models) => refuseUnknownModels(session, keyring, models, options.skipInvalid ?? false),
+      say: (text) => session.log.info(text),
+    });
+    if (batch.status === 'completed') return resultOf(batch, await store.batchSummary(batch.batchId));
+    await continueBatch({ redis, names: session.names, budgetNanoUsd }, batch);
+    await reopenKeys(redis, session.names, keyring.keys);
+    try {
+      const { record, ledger } = await runPrepared({
+        config,
+        keyring,
+        redis: session.redis,
+        log: session.log,
+        store,
+        batchId: batch.batchId,
+        input,
+        concurrency: options.concurrency ?? autoConcurrency(keyring),
+        interrupted: options.signal ?? new AbortController().signal,
+        aborted: new AbortController().signal,
+        onProgress: (now) => options.onProgress?.(progressOf(now)),
+      });
+      return resultOf(record, ledger);
+    } catch (error) {
+      if (!(error instanceof AppError) || error.code !== 'interrupted') throw error;
+      const record = (await loadBatch(redis, session.names, batch.batchId)) ?? batch;
+      const ledger = await store.batchSummary(batch.batchId);
+      return { ...resultOf(record, ledger), stoppedBy: { code: 'interrupted', cause: 'interrupted' } };
+    }
+  } finally {
+    await store.close();
+  }
+}
+
+/** Sums of the ledger in the data directory; no rows before the first batch. Errors: AppError `disk`. */
+export async function readUsage(config: Pick<Config, 'dataDir'>, query: UsageQuery): Promise<UsageRow[]> {
+  const file = path.join(config.dataDir, 'ledger.db');
+  if (!existsSync(file)) return [];
+  const store = openSqliteLedger(file);
+  try {
+    return await store.usage(query);
+  } finally {
+    await store.close();
+  }
+}
+
+async function refuseUnknownModels(session: Session, keyring: Keyring, models: Iterable<string>, skip: boolean) {
+  const { config, redis, names, log } = session;
+  const { unknownModels } = await checkProviders({ config, keyring, redis: redis.client, names, log, models });
+  if (unknownModels.length === 0 || skip) return;
+  const lines = unknownModels.map(({ model, nearest }) => `"${model}" (nearest: ${nearest.join(', ')})`);
+  throw new AppError('input', `no key offers these models; nothing was sent: ${lines.join('; ')}`);
+}
+
+function progressOf(record: BatchRecord): BatchProgress {
+  const { batchId, name, status, total, counts } = record;
+  return { batchId, name, status, counts: { total, ...counts }, costUsd: record.spentNanoUsd / nanoUsdPerUsd };
+}
+
+function resultOf(record: BatchRecord, ledger: BatchSummary): BatchResult {
+  return {
+    ...progressOf(record),
+    costUsd: usd(ledger.costNanoUsd),
+    possiblyBilled: ledger.possiblyBilled,
+    outputFile: record.outputFile,
+    errorFile: record.errorFile,
+    manifestFile: record.manifestFile,
+    stoppedBy: record.stop,
+  };
+}

@@ -5,9 +5,12 @@
  */
 import type { Acquire, AcquireReply, AcquireRequest } from '../src/keys/limiter.ts';
 
+/** `outdated`: the request waited so long that its candidates must be found anew. */
+export type LaneReply = AcquireReply | { tag: 'outdated' };
+
 export type Lanes = {
   /** The limiter's answer, once it is something else than "wait a little". A `wait` comes back only when it is long. */
-  take: (lane: string, request: AcquireRequest) => Promise<AcquireReply>;
+  take: (lane: string, request: AcquireRequest) => Promise<LaneReply>;
   /** A call ended: capacity that does not depend on time may be free. */
   poke: () => void;
   /** Sends everyone who waits away with `halted`. */
@@ -17,11 +20,22 @@ export type Lanes = {
 /** How many of a lane ask at once. More would ask in vain, fewer would take longer to fill a free window. */
 const asksAtOnce = 32;
 
-type Waiting = { request: AcquireRequest; resolve: (reply: AcquireReply) => void; reject: (error: unknown) => void };
+type Waiting = {
+  request: AcquireRequest;
+  since: number;
+  resolve: (reply: LaneReply) => void;
+  reject: (error: unknown) => void;
+};
 type Lane = { waiting: Waiting[]; busy: boolean; timer: NodeJS.Timeout | null; pokable: boolean };
 
-/** `longestWaitMs`: a longer wait is handed back, so that the job does not sit in this process all that time. */
-export function createLanes(acquire: Acquire, longestWaitMs: number): Lanes {
+export type LaneRules = {
+  /** A longer wait is handed back, so that the job does not sit in this process all that time. */
+  longestWaitMs: number;
+  /** Candidates are not asked for when they were found longer ago: models move behind their aliases. */
+  outdatedAfterMs: number;
+};
+
+export function createLanes(acquire: Acquire, { longestWaitMs, outdatedAfterMs }: LaneRules): Lanes {
   const lanes = new Map<string, Lane>();
   let stopped = false;
 

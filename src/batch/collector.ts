@@ -4,15 +4,17 @@
  *   read stream ─► write at the committed sizes ─► fdatasync ─► commit {stream id, sizes} ─► trim the stream
  *
  * After a crash the files are cut back to the committed sizes and the stream is read on from the committed id: no line
- * missing, none twice, none torn. Writes go to explicit offsets and the stream's order is fixed, so even a collector
- * that slept through the loss of its lease can only write the same bytes to the same places; its commit is refused.
+ * missing, none twice, none torn. Writes go to explicit offsets, the stream's order is fixed, and entries are read
+ * together with the commit they follow on. So even a collector that slept through the loss of its lease can only write
+ * the same bytes to the same places: where the stream was trimmed behind its back, it sees so and writes nothing.
  */
-import { open, type FileHandle } from 'node:fs/promises';
+import assert from 'node:assert/strict';
 import type { Redis } from 'ioredis';
-import { AppError, messageOf, systemErrorCode } from '../errors.ts';
+import { AppError } from '../errors.ts';
 import type { Names } from '../redis/names.ts';
 import { loadScript } from '../redis/script.ts';
 import type { BatchFiles, Commit } from './batch.ts';
+import { openResultFile } from './result-file.ts';
 
 export type Collector = {
   /** Reads once (waiting up to `blockMs` for something), writes and commits. Returns the lines added. */
@@ -34,107 +36,96 @@ export type CollectorOptions = {
 
 const entriesPerRead = 1000;
 
-/** Errors: `disk` when a file cannot be written, with its name; `usage` when the lease was lost. */
+/**
+ * Errors: `disk` when a file cannot be written, `input` when it was changed by somebody else, both with its name;
+ * `usage` when the lease was lost; `redis` when Redis forgot a commit.
+ */
 export async function openCollector(options: CollectorOptions): Promise<Collector> {
   const { redis, blocking, names, batchId } = options;
   const script = loadScript(redis, 'commit.lua', import.meta.url);
-  const output = await openAt(options.files.outputFile, options.commit.outputBytes);
-  const errors = await openAt(options.files.errorFile, options.commit.errorBytes);
+  const output = await openResultFile(options.files.outputFile, options.commit.outputBytes);
+  const errors = await openResultFile(options.files.errorFile, options.commit.errorBytes).catch(
+    async (error: unknown) => {
+      await output.close();
+      throw error;
+    },
+  );
   let commit = options.commit;
 
   async function collectOnce(blockMs: number): Promise<number> {
-    const entries = await readEntries(blocking, names.results(batchId), commit.streamId, blockMs);
+    // XREAD only waits: its reply differs between protocol versions, XRANGE's does not.
+    const results = names.results(batchId);
+    if (blockMs > 0) await blocking.call('XREAD', 'COUNT', 1, 'BLOCK', blockMs, 'STREAMS', results, commit.streamId);
+    const seen = await readAfter(commit.streamId);
+    if (seen.holder !== null && seen.holder !== options.leaseToken) throw takenOver();
+    if (seen.committedId !== commit.streamId) throw moved();
+    const { entries } = seen;
     const last = entries.at(-1);
     if (!last) return 0;
+    await Promise.all([output.assertIntact(commit.outputBytes), errors.assertIntact(commit.errorBytes)]);
     const text = (to: string) => entries.map((entry) => (entry.to === to ? `${entry.text}\n` : '')).join('');
-    const outputBytes = await writeAt(output, commit.outputBytes, text('o'));
-    const errorBytes = await writeAt(errors, commit.errorBytes, text('e'));
+    const outputBytes = await output.append(commit.outputBytes, text('o'));
+    const errorBytes = await errors.append(commit.errorBytes, text('e'));
     const next = { streamId: last.id, lines: commit.lines + entries.length, outputBytes, errorBytes };
-    const ours = await script(
-      [names.lease(batchId), names.batch(batchId), names.results(batchId)],
-      [options.leaseToken, last.id, idAfter(last.id), String(entries.length), String(outputBytes), String(errorBytes)],
+    const reply = await script(
+      [names.lease(batchId), names.batch(batchId), results],
+      [options.leaseToken, commit.streamId, last.id, idAfter(last.id), next.lines, outputBytes, errorBytes].map(String),
     );
-    if (ours !== 1) {
-      throw new AppError('usage', `another process took ${batchId} over; this one stops, nothing is lost`);
-    }
+    if (reply === 'taken') throw takenOver();
+    if (reply === 'moved') throw moved();
+    assert.equal(reply, 'ok');
     commit = next;
     return entries.length;
+  }
+
+  /** One transaction: entries that follow on a commit are all there only until the next commit trims them. */
+  async function readAfter(id: string): Promise<{ holder: string | null; committedId: string; entries: Entry[] }> {
+    const replies = await blocking
+      .multi()
+      .get(names.lease(batchId))
+      .hget(names.batch(batchId), 'collectedId')
+      .xrange(names.results(batchId), `(${id}`, '+', 'COUNT', entriesPerRead)
+      .exec();
+    const [holder, committedId, entries] = (replies ?? []).map(([error, value]) => {
+      if (error) throw error;
+      return value;
+    });
+    return {
+      holder: holder as string | null,
+      committedId: (committedId as string | null) ?? '0-0',
+      // Fields in settle.lua's order: t <o|e> l <line> r <text>.
+      entries: (entries as [string, string[]][]).map(([entryId, fields]) => ({
+        id: entryId,
+        to: fields[1] ?? '',
+        text: fields[5] ?? '',
+      })),
+    };
+  }
+
+  function takenOver(): AppError {
+    return new AppError('usage', `another process took ${batchId} over; this one stops, nothing is lost`);
+  }
+
+  /** With the lease still ours (or nobody's), it is not another collector that moved the commit. */
+  function moved(): AppError {
+    const cause = 'it may have been restarted from older data (is its append-only file on?)';
+    return new AppError(
+      'redis',
+      `Redis no longer knows the last results written of ${batchId}: ${cause}, or another process collected meanwhile. ` +
+        'Run the same command again: it goes on from what Redis and the files agree on',
+    );
   }
 
   return {
     collectOnce,
     committed: () => commit,
     async close() {
-      await Promise.all([output.handle.close(), errors.handle.close()]);
+      await Promise.all([output.close(), errors.close()]);
     },
   };
 }
 
-type OpenFile = { path: string; handle: FileHandle };
-
-async function openAt(path: string, sizeBytes: number): Promise<OpenFile> {
-  try {
-    // Read-write without truncation; created when missing.
-    const handle = await open(path, 'a+').then(async (created) => {
-      await created.close();
-      return open(path, 'r+');
-    });
-    const { size } = await handle.stat();
-    if (size < sizeBytes) {
-      await handle.close();
-      throw new AppError(
-        'input',
-        `${path} has ${size} bytes, but ${sizeBytes} were written to it: it was changed or replaced meanwhile. ` +
-          'Put it back, or move the batch\u2019s files away and run again to start anew',
-      );
-    }
-    if (size > sizeBytes) await handle.truncate(sizeBytes);
-    return { path, handle };
-  } catch (error) {
-    throw diskError(path, error);
-  }
-}
-
-async function writeAt({ path, handle }: OpenFile, offset: number, text: string): Promise<number> {
-  if (text === '') return offset;
-  const bytes = Buffer.from(text);
-  try {
-    for (let done = 0; done < bytes.length;) {
-      const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, offset + done);
-      done += bytesWritten;
-    }
-    await handle.datasync();
-  } catch (error) {
-    throw diskError(path, error);
-  }
-  return offset + bytes.length;
-}
-
-function diskError(path: string, error: unknown): AppError {
-  if (error instanceof AppError) return error;
-  const cures: Record<string, string> = {
-    ENOSPC: 'the disk is full: free some space',
-    EDQUOT: 'the disk quota is used up: free some space',
-    EACCES: 'no permission to write: choose another directory with --out',
-    EROFS: 'the file system is read-only: choose another directory with --out',
-    EISDIR: 'it is a directory: choose another --name or --out',
-    ENOENT: 'its directory is gone',
-  };
-  const cure = cures[systemErrorCode(error) ?? ''] ?? messageOf(error);
-  return new AppError('disk', `cannot write ${path}: ${cure}, then run the same command again; nothing done is lost`, {
-    cause: error,
-  });
-}
-
 type Entry = { id: string; to: string; text: string };
-
-async function readEntries(redis: Redis, stream: string, after: string, blockMs: number): Promise<Entry[]> {
-  // XREAD only waits: its reply differs between protocol versions, XRANGE's does not.
-  if (blockMs > 0) await redis.call('XREAD', 'COUNT', 1, 'BLOCK', blockMs, 'STREAMS', stream, after);
-  const entries = await redis.xrange(stream, `(${after}`, '+', 'COUNT', entriesPerRead);
-  // Fields in settle.lua's order: t <o|e> l <line> r <text>.
-  return entries.map(([id, fields]) => ({ id, to: fields[1] ?? '', text: fields[5] ?? '' }));
-}
 
 /** The smallest stream id greater than `id`. */
 function idAfter(id: string): string {

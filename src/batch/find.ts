@@ -8,23 +8,24 @@ import { loadBatch, type BatchRecord } from './batch.ts';
 export async function listBatches(redis: Redis, names: Names): Promise<BatchRecord[]> {
   const ids = await redis.smembers(names.batches);
   const records = await Promise.all(ids.map((batchId) => loadBatch(redis, names, batchId)));
-  return records.filter((record) => record !== null).sort((a, b) => b.createdAtMs - a.createdAtMs);
+  return records.filter((record) => record !== null).toSorted((a, b) => b.createdAtMs - a.createdAtMs);
 }
 
 /** Null: the newest unfinished one. Errors: `usage` when there is none, or more than one of that name. */
 export async function findBatch(redis: Redis, names: Names, nameOrId: string | null): Promise<BatchRecord> {
   const all = await listBatches(redis, names);
   if (nameOrId === null) {
+    const cure = 'begin one with: nightshift run <input>';
     const unfinished = all.find(({ status }) => status !== 'completed' && status !== 'cancelled');
     if (unfinished) return unfinished;
-    throw new AppError('usage', all.length === 0 ? 'there is no batch yet' : 'every batch is finished');
+    throw new AppError('usage', all.length === 0 ? `there is no batch yet; ${cure}` : `every batch is finished; ${cure}`);
   }
   const byName = all.filter(({ name }) => name === nameOrId);
   const found = byName.length > 0 ? byName : all.filter(({ batchId }) => batchId.startsWith(nameOrId));
   const [first, ...others] = found;
   if (!first) {
     const known = all.slice(0, 5).map(({ name }) => name);
-    throw new AppError('usage', `no batch "${nameOrId}"${known.length > 0 ? `; the latest: ${known.join(', ')}` : ''}`);
+    throw new AppError('usage', `no batch "${nameOrId}"${known.length > 0 ? `; the latest: ${known.join(', ')}` : ', nor any other'}`);
   }
   if (others.length > 0) {
     const lines = found.map(({ batchId, manifestFile }) => `  ${batchId}  ${manifestFile}`);

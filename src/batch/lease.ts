@@ -16,8 +16,8 @@ export type Lease = {
   release: () => Promise<void>;
 };
 
-const leaseMs = 15_000;
-const renewEveryMs = 3000;
+export type LeaseTiming = { leaseMs: number; renewEveryMs: number };
+const defaultTiming: LeaseTiming = { leaseMs: 15_000, renewEveryMs: 3000 };
 
 /** Compare-and-delete, compare-and-extend: two lines of Lua each, the usual ones for a lock with a token. */
 const deleteIfOurs = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
@@ -27,7 +27,12 @@ const extendIfOurs = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis
 const heldHere = new Set<string>();
 
 /** Errors: `usage` when another living process holds it. */
-export async function takeLease(redis: Redis, names: Names, batchId: string): Promise<Lease> {
+export async function takeLease(
+  redis: Redis,
+  names: Names,
+  batchId: string,
+  { leaseMs, renewEveryMs }: LeaseTiming = defaultTiming,
+): Promise<Lease> {
   const name = names.lease(batchId);
   const token = `${hostname()} ${process.pid} ${randomBytes(8).toString('hex')}`;
   while ((await redis.set(name, token, 'PX', leaseMs, 'NX')) !== 'OK') {
@@ -40,23 +45,32 @@ export async function takeLease(redis: Redis, names: Names, batchId: string): Pr
   heldHere.add(token);
   let onLost: () => void = () => {};
   const lost = new Promise<void>((resolve) => (onLost = resolve));
+  let isOver = false;
   const timer = setInterval(() => {
-    redis.eval(extendIfOurs, 1, name, token, leaseMs).then(
-      (extended) => {
-        // Gone through an outage longer than the lease and taken by nobody: ours again.
-        if (extended === 1) return undefined;
-        return redis.set(name, token, 'PX', leaseMs, 'NX').then((taken) => (taken === 'OK' ? undefined : onLost()));
-      },
-      () => undefined,
-    );
+    // A Redis that does not answer just now is asked again by the next tick.
+    renew().catch(() => undefined);
   }, renewEveryMs);
+
+  async function renew(): Promise<void> {
+    if ((await redis.eval(extendIfOurs, 1, name, token, leaseMs)) === 1 || isOver) return;
+    // Gone through an outage longer than the lease and taken by nobody: ours again.
+    if ((await redis.set(name, token, 'PX', leaseMs, 'NX')) === 'OK') return;
+    // For good: what others did meanwhile is not undone by their leaving.
+    end();
+    onLost();
+  }
+
+  function end(): void {
+    isOver = true;
+    clearInterval(timer);
+    heldHere.delete(token);
+  }
 
   return {
     token,
     lost,
     async release() {
-      clearInterval(timer);
-      heldHere.delete(token);
+      end();
       await redis.eval(deleteIfOurs, 1, name, token);
     },
   };

@@ -3,12 +3,14 @@
  * anchor of a batch: written before the first line is sent, it tells the next run of the same command what to go on
  * with. Written whole, renamed into place.
  */
-import { open, readFile, rename } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { AppError, messageOf, systemErrorCode } from '../errors.ts';
 import type { BatchSummary } from '../ledger/store.ts';
 import type { BatchRecord } from './batch.ts';
+import { diskError } from './result-file.ts';
 
 const manifestSchema = z.object({
   batchId: z.string(),
@@ -25,7 +27,9 @@ export async function readManifest(file: string): Promise<ManifestAnchor | null>
     text = await readFile(file, 'utf8');
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return null;
-    throw new AppError('input', `cannot read ${file}: ${messageOf(error)}`, { cause: error });
+    throw new AppError('input', `cannot read ${file}: ${messageOf(error)}; give this user access, or choose another --out`, {
+      cause: error,
+    });
   }
   try {
     return manifestSchema.parse(JSON.parse(text));
@@ -53,7 +57,7 @@ export async function writeManifest(record: BatchRecord, ledger: BatchSummary): 
     }
     await rename(temporary, record.manifestFile);
   } catch (cause) {
-    throw new AppError('disk', `cannot write ${record.manifestFile}: ${messageOf(cause)}`, { cause });
+    throw diskError(record.manifestFile, cause);
   }
 }
 

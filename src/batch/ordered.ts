@@ -2,8 +2,9 @@
  * `--ordered`: the output file in input order, at the end. In memory are only line numbers and offsets; the lines are
  * copied from the finished file into a new one, which takes its place by renaming: a crash leaves one or the other.
  */
-import { open, rename, type FileHandle } from 'node:fs/promises';
-import { AppError, messageOf } from '../errors.ts';
+import assert from 'node:assert/strict';
+import { open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { diskError } from './result-file.ts';
 
 const readBytes = 1024 * 1024;
 /** Every result's id holds its line (result-line.ts): `{"id":"batch_req_<batch>-<line>…`. */
@@ -12,7 +13,7 @@ const longestIdBytes = 128;
 
 type Place = { line: number; offset: number; bytes: number };
 
-/** Errors: `disk`. The file is as it was then. */
+/** Errors: `disk`. The file is as it was then, and nothing else is left. */
 export async function putInOrder(file: string): Promise<void> {
   const temporary = `${file}.ordered`;
   try {
@@ -23,12 +24,20 @@ export async function putInOrder(file: string): Promise<void> {
       places.sort((a, b) => a.line - b.line);
       await copyLines(from, to, places);
       await to.sync();
+      // The original goes when this takes its place: not a byte may be missing.
+      assert.equal(
+        (await to.stat()).size,
+        (await from.stat()).size,
+        'a part of the file is missing from its ordered copy',
+      );
     } finally {
       await Promise.all([from.close(), to.close()]);
     }
     await rename(temporary, file);
-  } catch (cause) {
-    throw new AppError('disk', `cannot put ${file} into input order: ${messageOf(cause)}`, { cause });
+  } catch (error) {
+    // A second failure would hide the first.
+    await rm(temporary, { force: true }).catch(() => {});
+    throw diskError(temporary, error);
   }
 }
 
@@ -61,7 +70,8 @@ async function copyLines(from: FileHandle, to: FileHandle, places: Place[]): Pro
   let held: Buffer[] = [];
   let heldBytes = 0;
   const flush = async () => {
-    if (heldBytes > 0) await to.writev(held);
+    // Not writev, which may write a part and say nothing of the rest (a full disk).
+    if (heldBytes > 0) await to.writeFile(Buffer.concat(held));
     held = [];
     heldBytes = 0;
   };

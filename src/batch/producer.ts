@@ -34,6 +34,8 @@ export type ProducerOptions = {
   isLost: (firstLine: number) => Promise<boolean>;
   log: Log;
   window?: ProducerWindow;
+  /** A job missing from the queue is looked for this often; it takes a crash at an unlucky moment to lose one. */
+  sweepEveryMs?: number;
 };
 
 export type ProducerWindow = {
@@ -55,8 +57,7 @@ export const defaultWindow: ProducerWindow = {
 const chunksPerEnqueue = 20;
 const tickMs = 100;
 const checkpointEveryMs = 500;
-/** A job missing from the queue is looked for this often; it takes a crash at an unlucky moment to lose one. */
-const sweepEveryMs = 5000;
+const defaultSweepEveryMs = 5000;
 const chunksPerSweep = 50;
 
 type Open = Pick<Chunk, 'firstLine' | 'lineCount' | 'requestCount' | 'offset' | 'endOffset'> & { bytes: number };
@@ -64,9 +65,11 @@ type Open = Pick<Chunk, 'firstLine' | 'lineCount' | 'requestCount' | 'offset' | 
 export function createProducer(options: ProducerOptions): Producer {
   const { redis, names, batch, input, log } = options;
   const window = options.window ?? defaultWindow;
+  const sweepEveryMs = options.sweepEveryMs ?? defaultSweepEveryMs;
   const open: Open[] = [];
   let openBytes = 0;
   let enqueued = batch.lowWater.requests;
+  let lowRequests = batch.lowWater.requests;
   let collected = batch.collected.lines;
   let wake: () => void = () => {};
 
@@ -91,20 +94,17 @@ export function createProducer(options: ProducerOptions): Producer {
   let movedAt = performance.now();
   async function moveLowWater(): Promise<void> {
     movedAt = performance.now();
-    let requests = 0;
     let last: Open | undefined;
     for (let head = open[0]; head && (await isDone(head)); head = open[0]) {
       open.shift();
       openBytes -= head.bytes;
-      requests += head.requestCount;
+      lowRequests += head.requestCount;
       last = head;
     }
     if (!last) return;
-    await redis
-      .multi()
-      .hset(names.batch(batch.batchId), { lowOffset: last.endOffset, lowLine: last.firstLine + last.lineCount })
-      .hincrby(names.batch(batch.batchId), 'lowRequests', requests)
-      .exec();
+    // Totals, not increments: a command that is sent again after a broken connection does no harm.
+    const lowLine = last.firstLine + last.lineCount;
+    await redis.hset(names.batch(batch.batchId), { lowOffset: last.endOffset, lowLine, lowRequests });
   }
 
   let sweptAt = performance.now();
@@ -117,10 +117,16 @@ export function createProducer(options: ProducerOptions): Producer {
       log.warn({ batchId: batch.batchId, line: chunk.firstLine }, 'the queue lost a job; enqueued again');
       const again = readChunks(input, { ...limits, fromOffset: chunk.offset, fromLine: chunk.firstLine });
       for await (const { firstLine, text } of again) {
-        await options.enqueue([{ firstLine, text }]);
+        await enqueueUnchanged([{ firstLine, text }]);
         break;
       }
     }
+  }
+
+  /** Asked after the reading and before the enqueueing: what was read is what the batch was begun with. */
+  async function enqueueUnchanged(chunks: Parameters<EnqueueChunks>[0]): Promise<void> {
+    await input.assertUnchanged();
+    await options.enqueue(chunks);
   }
 
   const limits = { maxLines: window.linesPerChunk, maxBytes: window.bytesPerChunk };
@@ -130,7 +136,7 @@ export function createProducer(options: ProducerOptions): Producer {
     const { offset, line } = batch.lowWater;
     let held: Chunk[] = [];
     const flush = async () => {
-      if (held.length > 0) await options.enqueue(held);
+      if (held.length > 0) await enqueueUnchanged(held);
       held = [];
     };
     for await (const chunk of readChunks(input, { ...limits, fromOffset: offset, fromLine: line })) {
@@ -150,7 +156,6 @@ export function createProducer(options: ProducerOptions): Producer {
         await moveLowWater();
         await sweep();
       }
-      await input.assertUnchanged();
     }
     await flush();
     while (open.length > 0) {
@@ -159,7 +164,6 @@ export function createProducer(options: ProducerOptions): Producer {
       if (signal.aborted) return;
       if (open.length > 0) await pause();
     }
-    await input.assertUnchanged();
   }
 
   return {

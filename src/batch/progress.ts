@@ -17,17 +17,33 @@ export function createRate(): (done: number, nowMs: number) => number | null {
   };
 }
 
-export function describeProgress(record: BatchRecord, perSecond: number | null): string {
+/** `head`: how far, how fast, how long still. `tail`: what came of it. */
+export function progressOf(record: BatchRecord, perSecond: number | null): { head: string[]; tail: string[] } {
   const { completed, failed } = record.counts;
   const done = completed + failed;
   const percent = Math.floor((done / Math.max(1, record.total)) * 100);
-  const parts = [
-    `${formatCount(done)}/${formatCount(record.total)} lines (${percent} %)`,
-    ...(failed > 0 ? [`${formatCount(failed)} failed`] : []),
-    ...(perSecond === null ? [] : [`${perSecond >= 10 ? Math.round(perSecond) : perSecond.toFixed(1)}/s`]),
-    `${formatCount(record.inputTokens + record.outputTokens)} tokens`,
-    formatUsd(record.spentNanoUsd),
-    ...(perSecond === null ? [] : [`${formatDuration(((record.total - done) / perSecond) * 1000)} left`]),
-  ];
-  return `${record.name}  ${parts.join(' · ')}`;
+  const left = record.total - done;
+  const isMoving = perSecond !== null && left > 0;
+  return {
+    head: [
+      `${formatCount(done)} of ${formatCount(record.total)} lines (${percent} %)`,
+      ...(isMoving ? [`${perSecond >= 10 ? Math.round(perSecond) : perSecond.toFixed(1)}/s`] : []),
+      ...(isMoving ? [`${timeLeft((left / perSecond) * 1000)} left`] : []),
+    ],
+    tail: [
+      ...(failed > 0 ? [`${formatCount(failed)} failed`] : []),
+      `${formatCount(record.inputTokens + record.outputTokens)} tokens`,
+      formatUsd(record.spentNanoUsd),
+    ],
+  };
+}
+
+/** A guess has no tenths of a second. */
+function timeLeft(durationMs: number): string {
+  return formatDuration(Math.max(1000, durationMs)).replace(/\.\d s$/, ' s');
+}
+
+export function describeProgress(record: BatchRecord): string {
+  const { head, tail } = progressOf(record, null);
+  return `${record.name}  ${[...head, ...tail].join(' · ')}`;
 }

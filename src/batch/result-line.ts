@@ -40,7 +40,8 @@ function upstreamBody(body: string): string {
       // Not JSON: kept as a string.
     }
   }
-  return JSON.stringify(body.slice(0, longestErrorBodyChars));
+  // Well-formed: not every reader takes half of a character, even escaped.
+  return JSON.stringify(body.slice(0, longestErrorBodyChars).toWellFormed());
 }
 
 function assemble(id: string, customId: string | null, response: string, error: string): string {

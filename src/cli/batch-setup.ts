@@ -2,8 +2,7 @@
  * From an input file to a batch that may run: a new one, validated before the first cent, or the one that the same
  * command began earlier. The manifest beside the results tells which.
  */
-import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Redis } from 'ioredis';
 import {
@@ -17,12 +16,15 @@ import {
 } from '../batch/batch.ts';
 import type { InputFile } from '../batch/input.ts';
 import { eachLine, readChunks } from '../batch/lines.ts';
-import { readManifest, writeManifest } from '../batch/manifest.ts';
+import { takeLease } from '../batch/lease.ts';
+import { claimManifest, readManifest, writeManifest } from '../batch/manifest.ts';
 import { parseRequest } from '../batch/request.ts';
+import { diskError } from '../batch/result-file.ts';
 import { errorLine } from '../batch/result-line.ts';
 import { sha256OfFile, statMark } from '../batch/fingerprint.ts';
 import { validateInput, type Validation } from '../batch/validate.ts';
-import { AppError, messageOf } from '../errors.ts';
+import { AppError } from '../errors.ts';
+import { makeDirectory } from '../make-directory.ts';
 import { lineRef } from '../keys/intent.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import { createSettle } from '../keys/settle.ts';
@@ -48,6 +50,7 @@ export type SetupOptions = {
 /** The batch, ready to run or completed already. Errors: `input` with place and cure. */
 export async function setUpBatch(setup: SetupOptions): Promise<BatchRecord> {
   const files = filesOf(setup.outDir, setup.name);
+  refuseOutDir(setup.outDir);
   const manifest = await readManifest(files.manifestFile);
   const known = manifest && (await loadBatch(setup.redis, setup.names, manifest.batchId));
   if (manifest && !known) {
@@ -56,10 +59,11 @@ export async function setUpBatch(setup: SetupOptions): Promise<BatchRecord> {
   }
   if (known && known.status !== 'validating') {
     await assertSameInput(setup, known);
+    if (known.status === 'completed') assertResultsThere(known);
     return known;
   }
   if (!known) refuseToOverwrite(files);
-  return createNew(setup, files, known?.batchId ?? newBatchId());
+  return createNew(setup, files, known?.batchId ?? null);
 }
 
 /** Makes a stopped batch run again. A person's word opens retired keys, so that is for the caller. */
@@ -79,13 +83,13 @@ function filesOf(outDir: string, name: string) {
 async function createNew(
   setup: SetupOptions,
   files: ReturnType<typeof filesOf>,
-  batchId: string,
+  begunId: string | null,
 ): Promise<BatchRecord> {
   const { redis, names, input, options, spoolDir } = setup;
   const validation = await validateInput(input, { spoolDir, defaults: { model: options.model } });
   if (validation.invalid > 0 && !options.skipInvalid) throw invalidInput(input, validation);
   await setup.beforeNew(validation.models.keys());
-  await makeDirectory(setup.outDir);
+  makeOutDir(setup.outDir);
   await createBatch(redis, names, batchId, {
     ...files,
     inputFile: input.path,
@@ -169,6 +173,24 @@ function refuseToOverwrite(files: ReturnType<typeof filesOf>): void {
   }
 }
 
+function begunElsewhere(manifestFile: string): string {
+  return (
+    `another command has just begun a batch at ${manifestFile}; see it with: nightshift status. ` +
+    'For another batch, choose another --name or --out'
+  );
+}
+
+/** Nobody should learn later that "completed" names a file that is not there. */
+function assertResultsThere({ name, outputFile, errorFile, manifestFile }: BatchRecord): void {
+  const missing = [outputFile, errorFile].find((file) => !existsSync(file));
+  if (missing === undefined) return;
+  throw new AppError(
+    'input',
+    `${missing} is gone, a result of batch "${name}", which is completed. Put it back; or, to run the input again, ` +
+      `choose another --name or --out, or move ${manifestFile} and its files away`,
+  );
+}
+
 function refuseFinishedElsewhere(manifestFile: string, batchId: string): never {
   throw new AppError(
     'input',
@@ -184,10 +206,19 @@ function lostBatch(manifestFile: string, batchId: string): string {
   );
 }
 
-async function makeDirectory(dir: string): Promise<void> {
+/** Before anything is read from there: a file in its place. */
+function refuseOutDir(dir: string): void {
+  const stats = statSync(dir, { throwIfNoEntry: false });
+  if (!stats || stats.isDirectory()) return;
+  throw new AppError('usage', `--out ${dir} is a file; expected a directory, which is made when it is missing`);
+}
+
+/** And before the first cent: one that cannot be written to. */
+function makeOutDir(dir: string): void {
   try {
-    await mkdir(dir, { recursive: true });
-  } catch (cause) {
-    throw new AppError('disk', `cannot make the output directory ${dir}: ${messageOf(cause)}`, { cause });
+    makeDirectory(dir);
+    accessSync(dir, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw diskError(dir, error);
   }
 }

@@ -12,6 +12,14 @@ import type { Globals } from './main.ts';
 
 type CheckOptions = { model?: string; json?: boolean };
 
+const examples = `
+Examples:
+  $ nightshift check prompts.jsonl
+  $ nightshift check prompts.jsonl --model fast    for lines that name no model
+  $ zcat prompts.jsonl.gz | nightshift check -
+
+Exit codes: 0 every line is good, 2 one is not.`;
+
 export function registerCheck(program: Command): void {
   program
     .command('check')
@@ -19,6 +27,7 @@ export function registerCheck(program: Command): void {
     .argument('<input>', 'JSONL file, also gzipped; - reads standard input')
     .option('--model <model>', 'model of the lines that name none')
     .option('--json', 'one object on stdout')
+    .addHelpText('after', examples)
     .action(async (source: string, _options: CheckOptions, command: Command) => {
       process.exitCode = await check(source, command.optsWithGlobals<CheckOptions & Globals>());
     });
@@ -71,7 +80,12 @@ function printForPeople(input: InputFile, validation: Validation): void {
   const models = [...validation.models].map(([model, lines]) => `${model} ${lines}`).join(', ');
   const verdict = invalid === 0 ? 'all good' : `${valid} good, ${invalid} bad`;
   const size = validation.sizeBytes;
-  const shownSize = size < 1e6 ? `${(size / 1e3).toFixed(1)} kB` : `${(size / 1e6).toFixed(1)} MB`;
+  const shownSize =
+    size < 1e3
+      ? count(size, 'byte')
+      : size < 1e6
+        ? `${(size / 1e3).toFixed(1)} kB`
+        : `${(size / 1e6).toFixed(1)} MB`;
   say(`${input.source}: ${count(total, 'request')} (${verdict}), ${shownSize}${models && `; models: ${models}`}`);
 }
 

@@ -13,12 +13,20 @@ type KeysOptions = Globals & { json?: boolean };
 type Row = { key: Key; standing: Standing; use: WindowUse };
 
 export function registerKeys(program: Command): void {
-  const keys = program.command('keys').description('Shows the keys and how they stand.');
+  const keys = program
+    .command('keys')
+    .description('Shows the keys and how they stand.')
+    .addHelpText('after', '\nExamples:\n  $ nightshift keys\n  $ nightshift keys --json');
   keys
     .command('list', { isDefault: true })
     .description('Name, id, standing, window use, limits and spend of each key.')
     .option('--json', 'JSON on stdout')
+    .addHelpText('after', '\nExamples:\n  $ nightshift keys list\n  $ nightshift keys list --json')
+    // A default command is given whatever is no name of another one.
+    .allowExcessArguments()
     .action(async (_: unknown, command: Command) => {
+      const [unknown] = command.args;
+      if (unknown !== undefined) keys.error(`nightshift: unknown command 'keys ${unknown}'`);
       await list(command.optsWithGlobals<KeysOptions>());
     });
 }

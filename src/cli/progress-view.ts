@@ -1,20 +1,23 @@
 /**
- * Progress on stderr: on a terminal a small block that is redrawn (lines, rate, tokens, money, time left, one line a
+ * Progress on stderr: on a terminal a small block that is redrawn (lines, rate, time left, tokens, money, one line a
  * key), elsewhere a plain line now and then.
  */
-import { clearScreenDown, moveCursor } from 'node:readline';
+import { styleText } from 'node:util';
 import type { Redis } from 'ioredis';
 import type { BatchRecord } from '../batch/batch.ts';
-import { createRate, describeProgress } from '../batch/progress.ts';
+import { createRate, progressOf } from '../batch/progress.ts';
+import { describeKeys, type KeyTone } from '../keys/describe.ts';
 import type { Keyring } from '../keys/keyring.ts';
-import { describeKey } from '../keys/describe.ts';
 import { readStanding, type Standing } from '../keys/standing.ts';
 import type { Names } from '../redis/names.ts';
+import { draw, erase, say } from './screen.ts';
 
 export type ProgressView = { show: (record: BatchRecord) => void; end: () => void };
 
+/** Shorter runs say nothing before their end. */
 const plainEveryMs = 10_000;
 const mostKeysShown = 12;
+const styles: Record<KeyTone, 'green' | 'yellow' | 'red'> = { good: 'green', waiting: 'yellow', bad: 'red' };
 
 export function createProgressView(options: {
   redis: Redis;
@@ -25,45 +28,49 @@ export function createProgressView(options: {
   const { redis, names, keyring } = options;
   const out = process.stderr;
   const rate = createRate();
-  let drawnLines = 0;
-  let plainAt = Number.NEGATIVE_INFINITY;
+  const shownKeys = keyring.keys.slice(0, mostKeysShown);
+  let plainAt = performance.now();
   let standings: Standing[] = [];
   let reading = false;
 
+  /** For the next drawing: showing never waits. */
   function readStandings(): void {
     if (reading) return;
     reading = true;
-    Promise.all(keyring.keys.slice(0, mostKeysShown).map(({ keyId }) => readStanding(redis, names, keyId))).then(
+    Promise.all(shownKeys.map(({ keyId }) => readStanding(redis, names, keyId))).then(
       (now) => ((standings = now), (reading = false)),
       () => (reading = false),
     );
   }
 
-  function erase(): void {
-    if (drawnLines === 0) return;
-    moveCursor(out, 0, -drawnLines);
-    clearScreenDown(out);
-    drawnLines = 0;
+  /** `styleText` itself obeys NO_COLOR and leaves what is no terminal alone. */
+  const paint = (style: Parameters<typeof styleText>[0], text: string) =>
+    options.color ? styleText(style, text, { stream: out }) : text;
+
+  function lines(record: BatchRecord, perSecond: number | null): string[] {
+    const { head, tail } = progressOf(record, perSecond);
+    const keys = describeKeys(standings.map((standing, index) => ({ name: shownKeys[index]?.name ?? '', standing })));
+    const unshown = keyring.keys.length - shownKeys.length;
+    return [
+      `${paint('bold', record.name)}  ${head.join(' · ')}`,
+      `  ${tail.join(' · ')}`,
+      ...keys.map(({ name, state, tone, rest }) => `  ${name}  ${paint(styles[tone], state)}  ${rest}`),
+      ...(unshown > 0 && keys.length > 0 ? [`  … and ${unshown} more keys (nightshift keys)`] : []),
+    ];
   }
 
   return {
     show(record) {
       const perSecond = rate(record.counts.completed + record.counts.failed, performance.now());
-      const line = describeProgress(record, perSecond);
-      if (!out.isTTY) {
-        const isLast = record.status === 'completed';
-        if (isLast || performance.now() - plainAt < plainEveryMs) return;
-        plainAt = performance.now();
-        out.write(`${line}\n`);
+      if (out.isTTY) {
+        readStandings();
+        draw(lines(record, perSecond));
         return;
       }
-      readStandings();
-      erase();
-      const width = out.columns ?? 80;
-      const keys = standings.map((standing, index) => `  ${describeKey(keyring.keys[index]?.name ?? '', standing)}`);
-      const lines = [line, ...keys].map((text) => text.slice(0, width - 1));
-      out.write(`${lines.join('\n')}\n`);
-      drawnLines = lines.length;
+      if (record.status === 'completed' || performance.now() - plainAt < plainEveryMs) return;
+      plainAt = performance.now();
+      const { head, tail } = progressOf(record, perSecond);
+      say(`${record.name}  ${[...head, ...tail].join(' · ')}`);
     },
     end: erase,
   };

@@ -7,7 +7,7 @@ import type { BatchSummary } from '../ledger/store.ts';
 
 type Ended = { record: BatchRecord; ledger: BatchSummary };
 
-export function reportRun({ record, ledger }: Ended, options: { json: boolean; interrupted?: boolean }): number {
+export function reportRun({ record, ledger }: Ended, options: { json: boolean; simulated: boolean; interrupted?: boolean }): number {
   const stop = options.interrupted ? { code: 'interrupted' as const, cause: 'interrupted' } : record.stop;
   if (options.json) {
     const result = {
@@ -43,7 +43,7 @@ export function reportRun({ record, ledger }: Ended, options: { json: boolean; i
   say(`  manifest  ${record.manifestFile}`);
   if (stop) {
     say(`Stopped: ${stop.cause}.`);
-    say('To go on, type the same command again, or: nightshift resume');
+    say(`To go on, type the same command again${options.simulated ? '' : ', or: nightshift resume'}`);
     return new AppError(stop.code, stop.cause).exitCode;
   }
   return failed > 0 ? 1 : 0;

@@ -20,6 +20,7 @@ import { createProgressView } from './progress-view.ts';
 import { configOf, openSession, type Session } from './session.ts';
 import { startSimulation } from './simulation.ts';
 import { reportRun } from './run-report.ts';
+import { say } from './screen.ts';
 
 type RunOptions = Globals & {
   out?: string;
@@ -38,13 +39,25 @@ type RunOptions = Globals & {
 
 const runExamples = `
 Examples:
-  $ nightshift run prompts.jsonl                      every line answered, results beside the input
+  $ nightshift run prompts.jsonl                 the results go beside the input
   $ nightshift run prompts.jsonl --out results --budget 20
   $ cat prompts.jsonl | nightshift run - --name tonight
-  $ nightshift run prompts.jsonl --simulate           a rehearsal: no key, no cost, made-up answers
+  $ nightshift run prompts.jsonl --simulate      a rehearsal: no key, no cost
 
-The same command again goes on where it stopped. Exit codes: 0 all lines completed, 1 some lines failed,
-2 usage or configuration, 3 stopped by a budget, 4 by credentials, 5 provider, Redis or disk, 130 interrupted.`;
+The same command again goes on where it stopped.
+
+Exit codes:
+  0  all lines completed             3    stopped by a budget
+  1  finished, some lines failed     4    stopped by credentials
+  2  usage, configuration or input   5    stopped by provider, Redis or disk
+                                     130  interrupted`;
+
+const resumeExamples = `
+Examples:
+  $ nightshift resume                        the batch that stopped last
+  $ nightshift resume prompts --budget 50
+
+Exit codes are those of nightshift run.`;
 
 export function registerRun(program: Command): void {
   program
@@ -76,6 +89,7 @@ export function registerRun(program: Command): void {
     .option('--concurrency <n>', 'calls at once, or auto', parseConcurrency, 'auto')
     .option('--no-worker', 'send nothing from here; nightshift worker does')
     .option('--json', 'one object on stdout at the end')
+    .addHelpText('after', resumeExamples)
     .action(async (batch: string | undefined, _: unknown, command: Command) => {
       process.exitCode = await resume(batch, command.optsWithGlobals<RunOptions>());
     });
@@ -155,10 +169,11 @@ type GoOn = {
 async function goOn({ session, keyring, store, input, batch, options }: GoOn): Promise<number> {
   const { config, redis, names, log } = session;
   const json = options.json ?? false;
+  const simulated = options.simulate ?? false;
   if (batch.status === 'completed') {
     const ledger = await store.batchSummary(batch.batchId);
     say(`${batch.name} is completed already; nothing was sent.`);
-    return reportRun({ record: batch, ledger }, { json });
+    return reportRun({ record: batch, ledger }, { json, simulated });
   }
   await continueBatch({ redis: redis.client, names, budgetNanoUsd: options.budget ?? null }, batch);
   const reopened = await reopenKeys(redis.client, names, keyring.keys);
@@ -184,13 +199,13 @@ async function goOn({ session, keyring, store, input, batch, options }: GoOn): P
       onProgress: view.show,
     });
     view.end();
-    return reportRun(result, { json });
+    return reportRun(result, { json, simulated });
   } catch (error) {
     view.end();
     if (!(error instanceof AppError) || error.code !== 'interrupted') throw error;
     const record = (await loadBatch(redis.client, names, batch.batchId)) ?? batch;
     const ledger = await store.batchSummary(batch.batchId);
-    return reportRun({ record, ledger }, { json, interrupted: true });
+    return reportRun({ record, ledger }, { json, simulated, interrupted: true });
   } finally {
     interrupts.close();
   }
@@ -217,10 +232,6 @@ function batchOptions(options: RunOptions, config: Config): BatchOptions {
     pinModels: options.pinModels ?? false,
     ordered: options.ordered ?? false,
   };
-}
-
-function say(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 /** Nano USD. */

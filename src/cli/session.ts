@@ -1,11 +1,12 @@
 /** What most commands open first: configuration, log, Redis (checked), names. Closed in one place. */
 import type { Command } from 'commander';
 import { loadConfig, type Config } from '../config.ts';
-import { createLog, type Log } from '../log.ts';
+import type { Log } from '../log.ts';
 import { checkServer } from '../redis/checks.ts';
 import { openRedis, type RedisHandle } from '../redis/connect.ts';
 import { createNames, type Names } from '../redis/names.ts';
 import type { Globals } from './main.ts';
+import { createNotices } from './notices.ts';
 
 export type Session = AsyncDisposable & { config: Config; log: Log; redis: RedisHandle; names: Names };
 
@@ -14,7 +15,7 @@ export function configOf(globals: Globals, needs: { secrets: boolean }): Config 
 }
 
 export async function openSession(globals: Globals, config: Config): Promise<Session> {
-  const log = createLog(globals.logLevel);
+  const log = createNotices(globals.logLevel);
   const redis = await openRedis({ url: config.redisUrl, dataDir: config.dataDir, log });
   try {
     await checkServer(redis.client, log);

@@ -15,6 +15,14 @@ const defaultPort = 8787;
 /** What a scenario without `latencyMs` gets here: about as slow as a small model is. */
 const usualLatencyMs: Latency = { p50: 400, p99: 2000 };
 
+const examples = `
+Examples:
+  $ nightshift simulate --port 0 --instant
+  $ nightshift simulate --scenario examples/scenario.json --json > truth.json
+
+It prints what to export in another shell, and what happened when it is stopped
+(Ctrl-C). One batch alone is rehearsed by: nightshift run prompts.jsonl --simulate`;
+
 export function registerSimulate(program: Command): void {
   program
     .command('simulate')
@@ -24,6 +32,7 @@ export function registerSimulate(program: Command): void {
     .option('--scenario <file>', 'keys, models, faults and events (JSON)')
     .option('--instant', 'answer at once, whatever the scenario says')
     .option('--json', 'what happened as JSON on stdout, at the end')
+    .addHelpText('after', examples)
     .action(async (options: SimulateOptions) => {
       await using simulator = await start(options);
       const stopped = stopSignal();

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import type { BatchRecord } from '../batch/batch.ts';
 import { findBatch, listBatches } from '../batch/find.ts';
-import { createRate, describeProgress } from '../batch/progress.ts';
+import { describeProgress } from '../batch/progress.ts';
 import { formatCount, formatUsd } from '../ledger/report.ts';
 import type { Globals } from './main.ts';
 import { configOf, openSession } from './session.ts';
@@ -58,7 +58,7 @@ function toJson(record: BatchRecord) {
 
 function describe(record: BatchRecord): string {
   const lines = [
-    describeProgress(record, createRate()(0, 0)),
+    describeProgress(record),
     `  id        ${record.batchId}`,
     `  status    ${record.status}${record.stop ? ` (${record.stop.cause})` : ''}`,
     `  output    ${record.outputFile}`,

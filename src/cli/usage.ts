@@ -30,13 +30,13 @@ const titles: Record<UsageGrouping, string> = { key: 'Key', model: 'Model', day:
 
 const examples = `
 Examples:
-  $ nightshift usage                                     what each key has spent
-  $ nightshift usage --by day --from 2026-03-01          day by day since the 1st of March
-  $ nightshift usage --by model --batch <id>             which models answered a batch
-  $ nightshift usage --by batch --csv > usage.csv        for a spreadsheet
+  $ nightshift usage                               what each key has spent
+  $ nightshift usage --by day --from 2026-03-01    day by day since then
+  $ nightshift usage --by model --batch <id>       which models answered a batch
+  $ nightshift usage --by batch --csv > usage.csv  for a spreadsheet
 
-An attempt is one call to a provider. Costs are what the provider reported or, failing that, tokens times price;
-"≥" marks a sum of which a part is unknown.`;
+An attempt is one call to a provider. Costs are what the provider reported or,
+failing that, tokens times price; "≥" marks a sum of which a part is unknown.`;
 
 export function registerUsage(program: Command, hooks: UsageHooks = {}): void {
   program

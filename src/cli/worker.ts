@@ -27,7 +27,8 @@ async function work(options: WorkerOptions): Promise<void> {
   const config = configOf(options, { secrets: true });
   const keyring = createKeyring(config);
   requireKeys(keyring);
-  await using session = await openSession(options, config);
+  // A service's log is read by programs.
+  await using session = await openSession({ ...options, logLevel: options.logLevel ?? 'warn' }, config);
   const say = (text: string) => process.stderr.write(`${text}\n`);
   const interrupts = createInterrupts(say);
   const concurrency = options.concurrency === 'auto' ? autoConcurrency(keyring) : options.concurrency;

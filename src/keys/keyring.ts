@@ -62,7 +62,7 @@ function createRedactor(keys: Key[]): (text: string) => string {
   const parts = keys
     .flatMap((key) => [key.secret, ...key.secret.split(':')].map((part) => ({ part, name: key.name })))
     .filter(({ part }) => part.length >= shortestSecretPart)
-    .sort((a, b) => b.part.length - a.part.length);
+    .toSorted((a, b) => b.part.length - a.part.length);
   const folded = keys.map((key) => ({ secret: key.secret.toLowerCase(), name: key.name }));
   const nameOf = (stretch: string) => folded.find(({ secret }) => secret.includes(stretch.toLowerCase()))?.name;
   return (text) => {

@@ -132,7 +132,7 @@ export function distinct<Value>() {
 }
 
 function parseReply(fields: string[], request: AcquireRequest, keys: Key[], askedAtMs: number): AcquireReply {
-  const [tag, first = '', second = '', third = '', fourth = ''] = fields;
+  const [tag = '', first = '', second = '', third = '', fourth = ''] = fields;
   switch (tag) {
     case 'slot': {
       const key = keys[Number(first) - 1];
@@ -155,6 +155,7 @@ function parseReply(fields: string[], request: AcquireRequest, keys: Key[], aske
       return { tag };
     case 'stale':
       return { tag, intent: parseIntent(lineRef(request.batchId, request.line), first) };
+    default:
   }
   throw new TypeError(`acquire.lua answered ${JSON.stringify(fields)}`);
 }

@@ -52,7 +52,8 @@ export function createListings(options: ListingsOptions): Listings {
     !(entry.distrustedAtMs > entry.fetchedAtMs && performance.now() - entry.fetchedAtMs >= soonestRefreshMs);
 
   async function refresh(key: Key): Promise<ListingResult> {
-    const distrustedAtMs = known.get(key.keyId)?.distrustedAtMs ?? 0;
+    // Never, to begin with: a listing may be older than this process, whose clock begins at 0.
+    const distrustedAtMs = known.get(key.keyId)?.distrustedAtMs ?? Number.NEGATIVE_INFINITY;
     const name = options.names.models(key.provider.name, key.keyId);
     const lock = options.names.modelsLock(key.provider.name, key.keyId);
     const shared = async () => {

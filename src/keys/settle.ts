@@ -85,7 +85,7 @@ export function createSettle(options: { redis: Redis; names: Names; now?: () => 
         tokens: call.tokens ?? undefined,
         cost: call.costNanoUsd ?? undefined,
         count: call.countsAsAttempt,
-        act: shapeAct(call.act, keys.indexOf),
+        act: shapeAct(call.act, (keyId) => keys.indexOf(keyId)),
         ledger: call.ledger ? text(JSON.stringify(call.ledger)) : undefined,
       }),
       ...(end && {
@@ -142,5 +142,7 @@ function shapeAct(act: KeyAct, keyIndex: (keyId: string) => number) {
         until: act.untilMs ?? undefined,
         keys: act.keyIds.map((keyId) => keyIndex(keyId)),
       };
+    default:
+      return act satisfies never;
   }
 }

@@ -1,36 +1,59 @@
 /**
  * What came back from one HTTP call, before anyone says what it means; and the reading of its error envelope, headers
- * and waiting times. Order of trust for a waiting time: body, `retry-after-ms`, `retry-after` (providers.md §3).
+ * and waiting times. Order of trust for a waiting time: `retry-after-ms`, `retry-after` (providers.md §3).
  */
 import { z } from 'zod';
 
 export type Answer =
   | { tag: 'http'; status: number; headers: Record<string, string>; body: string; durationMs: number }
-  /** No whole answer: `code` is `timeout`, `connect`, `reset`, `cut` or `too_large`. */
+  /** No whole answer: `code` is `timeout`, `connect`, `reset`, `cut`, `too_large` or `aborted`. */
   | { tag: 'failure'; code: string; message: string; durationMs: number };
 
-export type ErrorBody = { code: string; type: string; message: string; retryable: boolean | null };
+export type ErrorBody = {
+  /** As it came; '' where there is none, as in all fields of text. */
+  code: string;
+  type: string;
+  message: string;
+  /** The field of the request that is to blame. */
+  param: string;
+  retryable: boolean | null;
+  /**
+   * Whether it is the completions API that speaks: `{"error":{…}}`. Servers and proxies in front of it have their own
+   * ways of saying that a path is not there: `{"error":"Not Found"}`, `{"message":…}`, `{"detail":…}`.
+   */
+  enveloped: boolean;
+};
 
+// One odd field must not hide the others: each falls back by itself.
+const words = z.string().nullish().catch(null);
 const errorShape = z.object({
-  code: z.union([z.string(), z.number()]).nullish(),
-  type: z.string().nullish(),
-  message: z.string().nullish(),
-  retryable: z.boolean().nullish(),
+  code: z.union([z.string(), z.number()]).nullish().catch(null),
+  type: words,
+  message: words,
+  param: words,
+  retryable: z.boolean().nullish().catch(null),
 });
-const envelope = z.object({ error: z.union([errorShape, z.string()]) });
+const bodyShape = z.object({ error: z.unknown().optional(), message: words, detail: words });
 
-/** The error a body carries: `{"error":{message, type, code, …}}`, or null where there is none. */
+/** The error a body carries, in whichever shape, or null where there is none. */
 export function errorOf(json: unknown): ErrorBody | null {
-  const parsed = envelope.safeParse(json);
-  if (!parsed.success) return null;
-  const { error } = parsed.data;
-  if (typeof error === 'string') return { code: '', type: '', message: error, retryable: null };
-  return {
-    code: String(error.code ?? '').toLowerCase(),
-    type: error.type ?? '',
-    message: error.message ?? '',
-    retryable: error.retryable ?? null,
-  };
+  const body = bodyShape.safeParse(json);
+  if (!body.success) return null;
+  const error = errorShape.safeParse(body.data.error);
+  if (error.success) {
+    const { code, type, message, param, retryable } = error.data;
+    return {
+      code: String(code ?? ''),
+      type: type ?? '',
+      message: message ?? '',
+      param: param ?? '',
+      retryable: retryable ?? null,
+      enveloped: true,
+    };
+  }
+  const said = [body.data.error, body.data.message, body.data.detail].filter((part) => typeof part === 'string');
+  if (said.length === 0) return null;
+  return { code: '', type: '', message: said.join(': '), param: '', retryable: null, enveloped: false };
 }
 
 /** `undefined` where the text is no JSON. */
@@ -42,14 +65,26 @@ export function parseJson(text: string): unknown {
   }
 }
 
-/** How long the server asks to wait, in ms; null when it does not say. `nowMs` for HTTP dates. */
+/** No server that asks for longer means this batch; and a timer holds no more than 24 days. */
+const longestRetryAfterMs = 86_400_000;
+/** A bare number above this is a Unix time, a smaller one is a number of seconds (providers.md §3). */
+const earliestUnixTime = 1e9;
+
+/** How long the server asks to wait, in ms, at most a day; null when it does not say. `nowMs` for dates. */
 export function retryAfterMs(headers: Record<string, string>, nowMs: number): number | null {
-  const ms = Number(headers['retry-after-ms'] ?? Number.NaN);
-  if (Number.isFinite(ms) && ms >= 0) return Math.ceil(ms);
-  const text = headers['retry-after'];
-  if (text === undefined) return null;
-  const seconds = Number(text);
-  if (Number.isFinite(seconds)) return seconds >= 0 ? Math.ceil(seconds * 1000) : null;
-  const date = Date.parse(text);
-  return Number.isNaN(date) ? null : Math.max(0, date - nowMs);
+  const ms = numberIn(headers['retry-after-ms']) ?? waitOf(headers['retry-after'] ?? '', nowMs);
+  return ms === null ? null : Math.min(longestRetryAfterMs, Math.max(0, Math.ceil(ms)));
+}
+
+function waitOf(header: string, nowMs: number): number | null {
+  const seconds = numberIn(header);
+  if (seconds !== null) return seconds > earliestUnixTime ? seconds * 1000 - nowMs : seconds * 1000;
+  // Date.parse takes nearly anything for a date; every form of an HTTP date has a time of day.
+  const date = /\d\d:\d\d/.test(header) ? Date.parse(header) : Number.NaN;
+  return Number.isNaN(date) ? null : date - nowMs;
+}
+
+/** Not negative and finite; an empty header is no 0. */
+function numberIn(header: string | undefined): number | null {
+  return header !== undefined && /^\s*\d+(\.\d*)?\s*$/.test(header) ? Number(header) : null;
 }

@@ -6,7 +6,8 @@
  *                                                      └── failure: pause × 2 ──┘
  *
  * While it is open, nothing is sent but the trials, so an outage costs a few attempts, not five of every line. If
- * nothing has succeeded for `giveUpAfterMs`, the batch pauses with the cause.
+ * nothing has succeeded for `giveUpAfterMs`, the batch pauses with the cause. That verdict goes stale when nobody has
+ * asked for a while: who resumes later, in the same process, begins with a trial and not with yesterday's verdict.
  */
 
 export type Circuit = {
@@ -40,11 +41,21 @@ export function createCircuit(rules: CircuitRules = defaultCircuitRules): Circui
   let opensAtMs = 0;
   let trial = false;
   let lastCause = '';
+  /** When somebody last waited, tried or failed. */
+  let lastSignMs = 0;
+  /** While there is work, somebody asks at least every `longestPauseMs`. */
+  const wasIdle = (nowMs: number) => nowMs - lastSignMs > 2 * rules.longestPauseMs;
 
   return {
     ask(nowMs) {
       if (failuresInRow < rules.failuresToOpen) return { tag: 'go' };
+      if (wasIdle(nowMs)) {
+        failingSinceMs = nowMs;
+        pauseMs = rules.firstPauseMs;
+        trial = false;
+      }
       if (nowMs - failingSinceMs >= rules.giveUpAfterMs) return { tag: 'give_up', cause: lastCause };
+      lastSignMs = nowMs;
       if (trial) return { tag: 'wait', waitMs: rules.firstPauseMs };
       if (nowMs < opensAtMs) return { tag: 'wait', waitMs: opensAtMs - nowMs };
       trial = true;
@@ -56,9 +67,10 @@ export function createCircuit(rules: CircuitRules = defaultCircuitRules): Circui
       trial = false;
     },
     failed(nowMs, cause) {
-      if (failuresInRow === 0) failingSinceMs = nowMs;
+      if (failuresInRow === 0 || (failuresInRow < rules.failuresToOpen && wasIdle(nowMs))) failingSinceMs = nowMs;
       failuresInRow += 1;
       lastCause = cause;
+      lastSignMs = nowMs;
       if (failuresInRow < rules.failuresToOpen) return;
       // Calls that were out when it opened fail too; only the opening one and trials lengthen the pause.
       if (trial) pauseMs = Math.min(rules.longestPauseMs, pauseMs * 2);

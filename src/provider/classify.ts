@@ -6,6 +6,7 @@ import type { ProviderKind } from '../config.ts';
 import { errorOf, parseJson, retryAfterMs, type Answer, type ErrorBody } from './answer.ts';
 import type { Outcome, RetireReason } from './outcome.ts';
 import { profileOf } from './profile.ts';
+import { blamesContent, blamesKeyBudget, blamesModel, blamesPath } from './wording.ts';
 
 type Seen = {
   kind: ProviderKind;
@@ -18,8 +19,10 @@ type Seen = {
 
 type Row = { name: string; fits: (seen: Seen) => boolean; outcome: (seen: Seen) => Outcome };
 
+const is = (seen: Seen, ...statuses: number[]) => statuses.includes(seen.status);
 const says = (seen: Seen, pattern: RegExp) => pattern.test(seen.error?.message ?? '');
 const hasCode = (seen: Seen, pattern: RegExp) => pattern.test(seen.error?.code ?? '');
+const blames = (seen: Seen, what: (error: ErrorBody) => boolean) => seen.error !== null && what(seen.error);
 
 const retire = (seen: Seen, reason: RetireReason): Outcome => ({
   tag: 'key_retired',
@@ -33,116 +36,115 @@ const retireOrg = (seen: Seen, reason: RetireReason, untilMs: number | null): Ou
   untilMs,
   ...seen.cause,
 });
+const withCause = (tag: 'reject' | 'model_unavailable' | 'misconfigured') => (seen: Seen) => ({ tag, ...seen.cause });
+const retry = (seen: Seen): Outcome => ({ tag: 'retry', retryAfterMs: seen.retryAfterMs, ...seen.cause });
 
-/** A quota that waiting seconds does not refill, although it may come as 429. */
-const quotaCode = /^(insufficient_quota|plan_limit_exceeded|.*(budget|spend_limit|credit_balance).*)$/;
-const aboutOrganisation = /organi[sz]ation|\borg\b|account|workspace|team/i;
+/** A quota that waiting seconds does not refill, whatever status it comes with; not a model's thinking budget. */
+const quotaCode =
+  /^(insufficient_quota|plan_limit_exceeded|.*credit_balance.*|.*spend_limit.*|(?!.*(token|think|reason)).*budget.*)$/;
+const rateCode = /rate|rpm|tpm|per_minute|concurren|too_many/;
+const deadKeyCode = /^(invalid_api_key|(api_)?key_(invalid|revoked|expired|disabled|rotated))$/;
+
+/** In this order: a trial's key expires too. */
+const deadKeyReasons: [RegExp, RetireReason][] = [
+  [/trial/i, 'trial_ended'],
+  [/rotated/i, 'rotated'],
+  [/revoked/i, 'revoked'],
+  [/expired/i, 'expired'],
+];
+
+/** By its code; only where that says nothing, by its words. */
+function deadKeyReason(seen: Seen): RetireReason {
+  const byCode = deadKeyReasons.find(([pattern]) => hasCode(seen, pattern));
+  const found = byCode ?? deadKeyReasons.find(([pattern]) => says(seen, pattern));
+  return found?.[1] ?? 'invalid';
+}
 
 const rows: Row[] = [
-  // 401: each kind by name, all of them this key's alone.
   {
-    name: '401 suspended',
-    fits: (s) => s.status === 401 && hasCode(s, /suspended/),
+    name: '401, 403 suspended',
+    fits: (s) => is(s, 401, 403) && (hasCode(s, /suspended/) || says(s, /suspended/i)),
     outcome: (s) => retireOrg(s, 'suspended', null),
   },
   {
-    name: '401 revoked',
-    fits: (s) => s.status === 401 && (hasCode(s, /revoked/) || says(s, /revoked/i)),
-    outcome: (s) => retire(s, 'revoked'),
+    name: '401, or a code that says the same',
+    fits: (s) => is(s, 401) || (is(s, 400, 403) && hasCode(s, deadKeyCode)),
+    outcome: (s) => retire(s, deadKeyReason(s)),
   },
-  {
-    name: '401 expired',
-    fits: (s) => s.status === 401 && (hasCode(s, /expired/) || says(s, /expired/i)),
-    outcome: (s) => retire(s, 'expired'),
-  },
-  { name: '401 other', fits: (s) => s.status === 401, outcome: (s) => retire(s, 'invalid') },
 
-  // 402. The code of PrivateMind's organisation cap is unknown: whatever does not name the key is taken for it,
-  // because going on after an organisation's cap is the costlier mistake.
   {
     name: '402 key cap',
-    fits: (s) => s.status === 402 && says(s, /\bkey\b/i) && !says(s, aboutOrganisation),
+    fits: (s) => is(s, 402) && blames(s, blamesKeyBudget),
     outcome: (s) => retire(s, 'exhausted'),
   },
   {
     name: '402 organisation cap',
-    fits: (s) => s.status === 402,
+    fits: (s) => is(s, 402),
     outcome: (s) => retireOrg(s, 'org_exhausted', profileOf(s.kind).orgBudgetResetMs(s.nowMs)),
   },
-
-  // 429.
   {
-    name: '429 quota',
-    fits: (s) => s.status === 429 && (hasCode(s, quotaCode) || s.error?.type === 'insufficient_quota'),
-    outcome: (s) => retireOrg(s, 'org_exhausted', null),
+    name: 'a quota by its code',
+    fits: (s) =>
+      is(s, 400, 403, 429) &&
+      (hasCode(s, quotaCode) || (is(s, 429) && s.error?.type === 'insufficient_quota' && !hasCode(s, rateCode))),
+    outcome: (s) =>
+      hasCode(s, /key/)
+        ? retire(s, 'exhausted')
+        : retireOrg(s, 'org_exhausted', s.retryAfterMs === null ? null : s.nowMs + s.retryAfterMs),
   },
   {
     name: '429 rate',
-    fits: (s) => s.status === 429,
+    fits: (s) => is(s, 429),
     outcome: (s) => ({ tag: 'rate_limited', retryAfterMs: s.retryAfterMs, ...s.cause }),
   },
 
   // The model: as 400, 403, 404 or 410.
   {
     name: '400 unknown model',
-    fits: (s) =>
-      s.status === 400 &&
-      (hasCode(s, /model/) ||
-        says(s, /model\b.*\b(not found|not exist|unknown|invalid|available)|(unknown|invalid|no such)\b.*\bmodel/i)),
-    outcome: (s) => ({ tag: 'model_unavailable', ...s.cause }),
+    fits: (s) => is(s, 400) && blames(s, blamesModel),
+    outcome: withCause('model_unavailable'),
   },
   {
     name: '403 policy',
-    fits: (s) =>
-      s.status === 403 &&
-      (hasCode(s, /pii|injection|policy|moderation|content/) || says(s, /policy|personal data|injection/i)),
-    outcome: (s) => ({ tag: 'reject', ...s.cause }),
+    fits: (s) => is(s, 403) && !hasCode(s, /model/) && blames(s, blamesContent),
+    outcome: withCause('reject'),
   },
-  { name: '403 model', fits: (s) => s.status === 403, outcome: (s) => ({ tag: 'model_unavailable', ...s.cause }) },
-  // The provider's own envelope on a path that exists: the model is gone. Anything else: not this API at all.
+  // A firewall's page: about this text or about us, but not about the model.
+  { name: '403 of a proxy', fits: (s) => is(s, 403) && s.error === null, outcome: retry },
+  {
+    name: '403 of the key itself',
+    fits: (s) => is(s, 403) && !blames(s, blamesModel) && says(s, /\bIP\b|allow-?list|\bscopes?\b/i),
+    outcome: (s) => retire(s, 'invalid'),
+  },
+  { name: '403 model', fits: (s) => is(s, 403), outcome: withCause('model_unavailable') },
+  // The API's own words on a path that exists: the model is gone. Anything else: not this API at all.
   {
     name: '404 model',
-    fits: (s) => s.status === 404 && s.error !== null && !says(s, /\b(path|url|route|endpoint)\b/i),
-    outcome: (s) => ({ tag: 'model_unavailable', ...s.cause }),
+    fits: (s) => is(s, 404) && (blames(s, blamesModel) || (s.error?.enveloped === true && !blames(s, blamesPath))),
+    outcome: withCause('model_unavailable'),
   },
-  { name: '404 path', fits: (s) => s.status === 404, outcome: (s) => ({ tag: 'misconfigured', ...s.cause }) },
-  {
-    name: '410 model retired',
-    fits: (s) => s.status === 410,
-    outcome: (s) => ({ tag: 'model_unavailable', ...s.cause }),
-  },
+  { name: '410 model retired', fits: (s) => is(s, 410), outcome: withCause('model_unavailable') },
+  // A wrong path, a method it does not take, a proxy that wants a password: the same for every line.
+  { name: '404 path, 405, 407', fits: (s) => is(s, 404, 405, 407), outcome: withCause('misconfigured') },
+  { name: 'redirect', fits: (s) => s.status >= 300 && s.status < 400, outcome: withCause('misconfigured') },
 
   // The server's own word about trying again beats the status.
   {
     name: 'not retryable',
-    fits: (s) => s.status >= 500 && s.error?.retryable === false,
-    outcome: (s) => ({ tag: 'reject', ...s.cause }),
+    fits: (s) => (s.status >= 500 || s.status < 300) && s.error?.retryable === false,
+    outcome: withCause('reject'),
   },
-  {
-    name: '5xx',
-    fits: (s) => s.status >= 500,
-    outcome: (s) => ({ tag: 'retry', retryAfterMs: s.retryAfterMs, ...s.cause }),
-  },
-  {
-    name: '408, 425',
-    fits: (s) => s.status === 408 || s.status === 425,
-    outcome: (s) => ({ tag: 'retry', retryAfterMs: s.retryAfterMs, ...s.cause }),
-  },
-  {
-    name: 'redirect',
-    fits: (s) => s.status >= 300 && s.status < 400,
-    outcome: (s) => ({ tag: 'misconfigured', ...s.cause }),
-  },
-  { name: '4xx', fits: (s) => s.status >= 400, outcome: (s) => ({ tag: 'reject', ...s.cause }) },
+  { name: '408, 425, 5xx', fits: (s) => is(s, 408, 425) || s.status >= 500, outcome: retry },
+  { name: '4xx', fits: (s) => s.status >= 400, outcome: withCause('reject') },
   // 2xx without choices: an error in a 200, an empty or garbled answer.
-  {
-    name: '2xx without an answer',
-    fits: () => true,
-    outcome: (s) => ({ tag: 'retry', retryAfterMs: s.retryAfterMs, ...s.cause }),
-  },
+  { name: '2xx without an answer', fits: () => true, outcome: retry },
 ];
 
 const longestMessage = 1000;
+const longestCode = 64;
+/** Of a body that is no error object. It is cut after the redaction, which knows only whole secrets. */
+const excerptChars = 200;
+const readForExcerpt = 4000;
 
 /**
  * `json` is the parsed body where the caller has it (undefined: no JSON). `redact` cleans the provider's words.
@@ -153,20 +155,29 @@ export function classify(
   answer: Answer,
   options: { nowMs: number; json?: unknown; redact?: (text: string) => string },
 ): Outcome {
-  const clean = (text: string) => (options.redact?.(text) ?? text).slice(0, longestMessage);
+  const redact = options.redact ?? ((text: string) => text);
+  const clean = (text: string) => cut(redact(text), longestMessage);
   if (answer.tag === 'failure') {
     return { tag: 'retry', retryAfterMs: null, code: answer.code, message: clean(answer.message) };
   }
   const json = options.json ?? parseJson(answer.body);
   if (answer.status === 200 && hasChoices(json)) return { tag: 'complete' };
-  const error = errorOf(json);
+  const said = errorOf(json);
+  const error = said && { ...said, code: said.code.toLowerCase() };
   const seen: Seen = {
     kind,
     status: answer.status,
     error,
     retryAfterMs: retryAfterMs(answer.headers, options.nowMs),
     nowMs: options.nowMs,
-    cause: { code: codeOf(answer, error, json), message: clean(messageOf(answer, error)) },
+    cause: {
+      // It names counters and is read by programs: a word, whatever the provider puts there.
+      code: redact(codeOf(answer, said, json))
+        .toLowerCase()
+        .replaceAll(/[^a-z0-9_.:-]+/g, '_')
+        .slice(0, longestCode),
+      message: clean(error?.message || describeBody(answer, redact)),
+    },
   };
   const row = rows.find(({ fits }) => fits(seen)) as Row;
   return row.outcome(seen);
@@ -175,7 +186,8 @@ export function classify(
 function hasChoices(json: unknown): boolean {
   if (typeof json !== 'object' || json === null) return false;
   if ('error' in json && json.error) return false;
-  return 'choices' in json && Array.isArray(json.choices) && json.choices.length > 0;
+  if (!('choices' in json) || !Array.isArray(json.choices)) return false;
+  return json.choices.some((choice) => typeof choice === 'object' && choice !== null);
 }
 
 function codeOf(answer: Answer & { tag: 'http' }, error: ErrorBody | null, json: unknown): string {
@@ -183,13 +195,20 @@ function codeOf(answer: Answer & { tag: 'http' }, error: ErrorBody | null, json:
   if (error?.type) return error.type;
   if (answer.status !== 200) return `http_${answer.status}`;
   if (error) return 'error_in_200';
-  return json === undefined ? 'garbled_answer' : 'empty_answer';
+  return json === undefined && answer.body.trim() !== '' ? 'garbled_answer' : 'empty_answer';
 }
 
-function messageOf(answer: Answer & { tag: 'http' }, error: ErrorBody | null): string {
-  if (error?.message) return error.message;
-  const body = answer.body.trim();
+function describeBody(answer: Answer & { tag: 'http' }, redact: (text: string) => string): string {
+  const { location } = answer.headers;
+  if (answer.status >= 300 && answer.status < 400 && location)
+    return `HTTP ${answer.status}, a redirect to ${location}`;
+  const body = redact(answer.body.slice(0, readForExcerpt)).trim();
   if (body === '') return `HTTP ${answer.status} with an empty body`;
   const kind = /^<(!doctype|html)/i.test(body) ? 'an HTML page' : 'an unexpected body';
-  return `HTTP ${answer.status} with ${kind}: ${body.slice(0, 200)}`;
+  return `HTTP ${answer.status} with ${kind}: ${cut(body, excerptChars)}`;
+}
+
+/** Never through the middle of a character. */
+function cut(text: string, chars: number): string {
+  return text.length > chars ? text.slice(0, chars).toWellFormed() : text;
 }

@@ -12,7 +12,7 @@ import { profileOf } from './profile.ts';
 export type ClientOptions = {
   /** Most connections to one host. */
   connections: number;
-  /** From sending to the last byte. */
+  /** For the whole call: connecting, sending, and the answer to its last byte. */
   attemptTimeoutMs: number;
 };
 
@@ -20,7 +20,7 @@ export type ChatCall = {
   provider: ProviderConfig;
   secret: string;
   body: string;
-  /** Called when the request goes onto the wire; before that nothing was billed. */
+  /** Called once, right before the request goes onto the wire; without it nothing was billed. */
   onSent?: () => void;
 };
 
@@ -30,6 +30,7 @@ export type Client = {
   models: (provider: ProviderConfig, secret: string) => Promise<Answer>;
   /** Ends all calls in flight now; each becomes a failure `aborted`. */
   abort: () => void;
+  /** Aborts what is in flight and closes all connections. Calls after it fail as `aborted`. */
   close: () => Promise<void>;
 };
 
@@ -49,6 +50,7 @@ export function createClient(options: ClientOptions): Client {
     bodyTimeout: 0,
   });
   const calls = new Set<() => void>();
+  let isClosed = false;
 
   function send(
     url: URL,
@@ -59,6 +61,7 @@ export function createClient(options: ClientOptions): Client {
     return new Promise<Answer>((resolve) => {
       const startedAt = performance.now();
       let sentAt = startedAt;
+      let isSent = false;
       let controller: Dispatcher.DispatchController | null = null;
       let status = 0;
       let headers: Record<string, string> = {};
@@ -80,6 +83,7 @@ export function createClient(options: ClientOptions): Client {
       const abort = () => fail('aborted', 'the call was ended by us');
       const timer = setTimeout(() => fail('timeout', `no whole answer within ${timeoutMs} ms`), timeoutMs);
       calls.add(abort);
+      if (isClosed) return abort();
 
       agent.dispatch(
         { ...request, origin: url.origin, path: url.pathname },
@@ -87,6 +91,7 @@ export function createClient(options: ClientOptions): Client {
           onRequestStart(started) {
             controller = started;
             if (ended) return started.abort(new Error('ended before it was sent'));
+            isSent = true;
             sentAt = performance.now();
             onSent?.();
           },
@@ -105,7 +110,7 @@ export function createClient(options: ClientOptions): Client {
             finish({ tag: 'http', status, headers, body, durationMs });
           },
           onResponseError(_, error) {
-            const { code, message } = describeFailure(error, status > 0);
+            const { code, message } = describeFailure(error, { isSent, isAnswered: status > 0 });
             fail(code, message);
           },
         },
@@ -137,7 +142,11 @@ export function createClient(options: ClientOptions): Client {
     abort() {
       for (const abort of calls) abort();
     },
-    close: () => agent.destroy(),
+    close() {
+      isClosed = true;
+      for (const abort of calls) abort();
+      return agent.destroy();
+    },
   };
 }
 
@@ -149,19 +158,11 @@ function flatten(headers: Record<string, string | string[] | undefined>): Record
   return flat;
 }
 
-const unreachable = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'UND_ERR_CONNECT_TIMEOUT',
-]);
-
-function describeFailure(error: Error, answerBegan: boolean): { code: string; message: string } {
-  const cause = systemErrorCode(error) ?? '';
-  if (unreachable.has(cause))
-    return { code: 'connect', message: `cannot reach the provider: ${error.message || cause}` };
-  if (answerBegan) return { code: 'cut', message: `the answer broke off: ${error.message}` };
-  return { code: 'reset', message: `the connection broke before an answer came: ${error.message}` };
+/** Before it is sent, whatever breaks (name, route, TLS handshake) is a connection that could not be made. */
+function describeFailure(error: Error, { isSent, isAnswered }: { isSent: boolean; isAnswered: boolean }) {
+  // A host with several addresses fails with an error for each, and no message of its own.
+  const message = error.message || systemErrorCode(error) || error.name;
+  if (!isSent) return { code: 'connect', message: `cannot reach the provider: ${message}` };
+  if (isAnswered) return { code: 'cut', message: `the answer broke off: ${message}` };
+  return { code: 'reset', message: `the connection broke before an answer came: ${message}` };
 }

@@ -60,29 +60,40 @@ export type ResolveRules = {
 };
 
 /**
- * Exact id → the listing's alias → configured alias → configured fallbacks → null.
- * (An entry whose id is the alias itself is the first case.)
+ * Exact id → the listing's alias → configured alias → configured fallbacks → null. What is configured may be an id or
+ * an alias of the listing, too. (An entry whose id is the alias itself is the first case.)
  */
 export function resolveModel(listing: Listing, requested: string, rules: ResolveRules): Model | null {
-  const callable = (id: string | undefined) => {
-    const model = id === undefined ? undefined : listing.get(id);
-    return model?.callable ? model : null;
+  const named = (name: string): Model | null => {
+    const exact = listing.get(name);
+    if (exact?.callable) return exact;
+    for (const model of listing.values()) if (model.callable && model.aliases.includes(name)) return model;
+    return null;
   };
-  return (
-    callable(requested) ??
-    [...listing.values()].find((model) => model.callable && model.aliases.includes(requested)) ??
-    callable(rules.aliases[requested]) ??
-    (rules.fallbacks[requested] ?? []).map(callable).find((model) => model !== null) ??
-    null
-  );
+  const alias = configured(rules.aliases, requested);
+  const fallbacks = configured(rules.fallbacks, requested) ?? [];
+  for (const name of [requested, ...(alias === undefined ? [] : [alias]), ...fallbacks]) {
+    const model = named(name);
+    if (model) return model;
+  }
+  return null;
 }
+
+/** A request may name any model, "constructor" and "toString" among them. */
+function configured<T>(rules: Record<string, T>, requested: string): T | undefined {
+  return Object.hasOwn(rules, requested) ? rules[requested] : undefined;
+}
+
+/** Of a requested name: no model's is longer, and a prompt in its place must not cost minutes. */
+const comparedChars = 100;
 
 /** Names near to what was asked for, for the message of a rejection: callable ids and aliases, nearest first. */
 export function nearestNames(listing: Listing, requested: string, most = 5): string[] {
   const names = new Set([...listing.values()].filter((m) => m.callable).flatMap((m) => [...m.aliases, m.id]));
+  const wanted = requested.slice(0, comparedChars).toLowerCase();
   return [...names]
-    .map((name) => ({ name, distance: editDistance(name, requested) }))
-    .sort((a, b) => a.distance - b.distance)
+    .map((name) => ({ name, distance: editDistance(name.toLowerCase(), wanted) }))
+    .toSorted((a, b) => a.distance - b.distance)
     .slice(0, most)
     .map(({ name }) => name);
 }

@@ -55,5 +55,7 @@ export function ledgerOutcomeOf(outcome: Outcome): LedgerOutcome {
       return outcome.reason === 'exhausted' || outcome.reason === 'org_exhausted' ? 'exhausted' : 'unauthorized';
     case 'model_unavailable':
       return 'model_unavailable';
+    default:
+      return outcome satisfies never;
   }
 }

@@ -57,15 +57,15 @@ export function usageOf(json: unknown, prices: { listing: Price | null; configur
     cachedTokens: usage.prompt_tokens_details?.cached_tokens ?? null,
     reasoningTokens: usage.completion_tokens_details?.reasoning_tokens ?? null,
   };
-  if (usage.cost_usd !== null && usage.cost_usd !== undefined) {
-    return { ...tokens, costNanoUsd: Math.round(usage.cost_usd * nanoUsdPerUsd), costSource: 'provider' };
+  const told = usage.cost_usd === null || usage.cost_usd === undefined ? null : usage.cost_usd * nanoUsdPerUsd;
+  // Nobody's completion costs millions: a figure that no longer fits an exact integer is not believed.
+  if (told !== null && told <= Number.MAX_SAFE_INTEGER) {
+    return { ...tokens, costNanoUsd: Math.round(told), costSource: 'provider' };
   }
   const price = prices.listing ?? prices.configured;
-  if (!price || inputTokens === null || outputTokens === null)
+  const reckoned = price && inputTokens !== null && outputTokens !== null && costOf(price, inputTokens, outputTokens);
+  if (typeof reckoned !== 'number' || !Number.isSafeInteger(reckoned)) {
     return { ...tokens, costNanoUsd: null, costSource: 'none' };
-  return {
-    ...tokens,
-    costNanoUsd: costOf(price, inputTokens, outputTokens),
-    costSource: prices.listing ? 'listing' : 'configured',
-  };
+  }
+  return { ...tokens, costNanoUsd: reckoned, costSource: prices.listing ? 'listing' : 'configured' };
 }

@@ -10,6 +10,7 @@ import { AppError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { firstContact } from './contact.ts';
 import { type EmbeddedRedis, openEmbeddedRedis } from './embedded.ts';
+import { nameRedis } from './trouble.ts';
 import { hidePassword, parseRedisUrl, type RedisAddress } from './url.ts';
 
 export type RedisHandle = AsyncDisposable & {
@@ -54,6 +55,7 @@ export async function openRedis(options: {
   const embedded = address === null ? await openEmbeddedRedis({ dataDir, log }) : null;
   const base: RedisAddress = address ?? { path: embedded?.socketPath ?? '', db: 0 };
   const shown = url === null ? `embedded Redis in ${embedded?.directory}` : hidePassword(url);
+  nameRedis(shown);
   try {
     await firstContact({ address: base, shown, log, giveUpAfterMs: options.giveUpAfterMs });
     return await createHandle(base, shown, embedded, log);

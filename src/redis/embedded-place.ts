@@ -8,6 +8,7 @@ import { accessSync, constants, lstatSync, mkdirSync, readlinkSync, realpathSync
 import os from 'node:os';
 import path from 'node:path';
 import { AppError, messageOf, systemErrorCode } from '../errors.ts';
+import { makeDirectory } from '../make-directory.ts';
 
 export type Place = {
   dir: string;
@@ -26,7 +27,7 @@ export function preparePlace(dataDir: string): Place {
   const wanted = path.join(dataDir, 'redis');
   let dir: string;
   try {
-    mkdirSync(wanted, { recursive: true, mode: 0o700 });
+    makeDirectory(wanted, 0o700);
     // One server for one directory, whatever links lead to it.
     dir = realpathSync(wanted);
     accessSync(dir, constants.W_OK | constants.X_OK);

@@ -1,0 +1,23 @@
+/**
+ * What the log says, for a person: warnings and errors in words, on the screen. With --log-level it is JSON lines for
+ * programs instead, written by the same logger.
+ */
+import { createLog, type Log, type LogLevel } from '../log.ts';
+import { say } from './screen.ts';
+
+/** `level`: what --log-level says; without it warnings and errors are told in words. */
+export function createNotices(level: LogLevel | undefined): Log {
+  if (level !== undefined) return createLog(level, { write: (line) => say(line.trimEnd()) });
+  return createLog('warn', { write: (line) => say(inWords(line)) });
+}
+
+/** Fields that say why, by whatever part of the program. */
+const whys = ['why', 'cause', 'reason', 'error'];
+
+function inWords(line: string): string {
+  const entry = JSON.parse(line) as Record<string, unknown>;
+  const message = String(entry['msg']);
+  const why = whys.map((field) => entry[field]).find((value) => typeof value === 'string' && value !== '');
+  const [first] = typeof why === 'string' && !message.includes(why) ? why.split('\n') : [];
+  return `nightshift: ${message}${first === undefined ? '' : `: ${first}`}`;
+}

@@ -1,0 +1,75 @@
+/**
+ * What goes wrong with a Redis that worked a moment ago, in words: it takes no more writes, forgot who we are, or went
+ * away for good. What is wrong at the first contact is contact.ts.
+ */
+import { AppError, messageOf, type AppErrorCode } from '../errors.ts';
+
+const goOn = 'then run the same command again; nothing done is lost';
+
+type Row = { when: RegExp; code: AppErrorCode; what: string; cure: string };
+
+const rows: Row[] = [
+  {
+    when: /\bMISCONF\b/,
+    code: 'disk',
+    what: 'cannot write its data to disk and takes no more; the disk is probably full',
+    cure: 'free some space there',
+  },
+  {
+    when: /\bOOM command not allowed\b/,
+    code: 'redis',
+    what: 'is out of memory (its maxmemory is reached)',
+    cure: 'raise it, with: redis-cli CONFIG SET maxmemory …, or use a bigger one',
+  },
+  {
+    when: /\bREADONLY\b/,
+    code: 'redis',
+    what: 'has become a replica, which takes no writes',
+    cure: 'set the URL of its primary',
+  },
+  {
+    when: /\bNOPERM\b/,
+    code: 'redis',
+    what: 'does not permit its user a command that is needed',
+    cure: 'give the user +@all on the keys of the namespace',
+  },
+  { when: /\b(NOAUTH|WRONGPASS)\b/, code: 'redis', what: 'now wants another password', cure: 'correct it in the URL' },
+  {
+    when: /^(LOADING|MASTERDOWN|CLUSTERDOWN|BUSY)\b/,
+    code: 'redis',
+    what: 'is not ready to serve',
+    cure: 'wait until it is',
+  },
+];
+
+let opened = 'Redis';
+
+/** Which Redis this process uses, for its messages; without a password. */
+export function nameRedis(shown: string): void {
+  opened = shown;
+}
+
+/** Whether the connection was given up: nothing more can be asked of this Redis. */
+export function isRedisGone(error: unknown): boolean {
+  return (
+    error instanceof Error && (error.name === 'MaxRetriesPerRequestError' || error.message === 'Connection is closed.')
+  );
+}
+
+/** An error of the client or the server as an AppError (`redis`, `disk`); null for any other error. */
+export function explainRedisError(error: unknown): AppError | null {
+  // Not as its cause: the client's error carries its command's arguments.
+  if (isRedisGone(error)) {
+    return new AppError('redis', `lost the Redis at ${opened}, and it did not come back; start it, ${goOn}`);
+  }
+  const isReply = error instanceof Error && /ReplyError|SimpleError/.test(`${error.name} ${error.constructor.name}`);
+  if (!isReply) return null;
+  const row = rows.find(({ when }) => when.test(error.message));
+  if (!row) return null;
+  return new AppError(row.code, `the Redis at ${opened} ${row.what}; ${row.cure}, ${goOn} (it said: ${said(error)})`);
+}
+
+function said(error: unknown): string {
+  const [line = ''] = messageOf(error).split('\n');
+  return line.length > 120 ? `${line.slice(0, 120)}…` : line;
+}

@@ -1,0 +1,122 @@
+import * as fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { createEstimator, type Estimator, type ModelFacts } from '../../src/keys/estimate.ts';
+import { noUsage } from '../../src/provider/usage.ts';
+
+const facts: ModelFacts = { price: null, contextLength: null, tpmCounts: 'used' };
+const usage = (inputTokens: number | null, outputTokens: number | null) => ({ ...noUsage, inputTokens, outputTokens });
+const size = { promptChars: 1000, maxTokens: 500 };
+
+function learnMany(estimator: Estimator, outputs: number[], inputTokens = 250): void {
+  for (const output of outputs) estimator.learn('m', size, usage(inputTokens, output));
+}
+
+test.each([
+  { name: 'half a token a character and max_tokens', size, facts, tokens: 1000 },
+  {
+    name: 'an assumed completion without max_tokens',
+    size: { promptChars: 1000, maxTokens: null },
+    facts,
+    tokens: 4596,
+  },
+  {
+    name: 'no more than the context has room for',
+    size: { promptChars: 1000, maxTokens: null },
+    facts: { ...facts, contextLength: 2000 },
+    tokens: 2000,
+  },
+  {
+    name: 'one token at least, where the prompt fills the context',
+    size: { promptChars: 10_000, maxTokens: null },
+    facts: { ...facts, contextLength: 2000 },
+    tokens: 5001,
+  },
+  { name: 'nothing for nothing', size: { promptChars: 0, maxTokens: 0 }, facts, tokens: 0 },
+])('an unknown model is estimated cautiously: $name', ({ size: of, facts: about, tokens }) => {
+  expect(createEstimator().estimate('m', of, about).tokens).toBe(tokens);
+});
+
+test('the prompt follows what the model counts', () => {
+  const estimator = createEstimator();
+  learnMany(estimator, [10]);
+  expect(estimator.estimate('m', { promptChars: 1000, maxTokens: 0 }, facts).tokens).toBe(250);
+  // And not another model's.
+  expect(estimator.estimate('other', { promptChars: 1000, maxTokens: 0 }, facts).tokens).toBe(500);
+});
+
+test('the completion is a high quantile of the answers once enough are known, and never above max_tokens', () => {
+  const estimator = createEstimator();
+  learnMany(
+    estimator,
+    Array.from({ length: 19 }, () => 40),
+  );
+  expect(estimator.estimate('m', size, facts).tokens).toBe(750);
+  learnMany(estimator, [300]);
+  expect(estimator.estimate('m', size, facts).tokens).toBe(550);
+  expect(estimator.estimate('m', { ...size, maxTokens: 100 }, facts).tokens).toBe(350);
+  // Fewer than one in twenty is long now.
+  learnMany(
+    estimator,
+    Array.from({ length: 40 }, () => 40),
+  );
+  expect(estimator.estimate('m', size, facts).tokens).toBe(290);
+});
+
+test('old answers are forgotten', () => {
+  const estimator = createEstimator();
+  learnMany(
+    estimator,
+    Array.from({ length: 300 }, () => 400),
+  );
+  learnMany(
+    estimator,
+    Array.from({ length: 260 }, () => 10),
+  );
+  expect(estimator.estimate('m', size, facts).tokens).toBe(260);
+});
+
+test('a limit that counts what is requested is estimated by max_tokens for ever', () => {
+  const estimator = createEstimator();
+  learnMany(
+    estimator,
+    Array.from({ length: 100 }, () => 10),
+  );
+  expect(estimator.estimate('m', size, { ...facts, tpmCounts: 'requested' }).tokens).toBe(750);
+});
+
+test('money is always reserved by max_tokens', () => {
+  const estimator = createEstimator();
+  const price = { inputUsdPerMTok: 2, outputUsdPerMTok: 10 };
+  learnMany(
+    estimator,
+    Array.from({ length: 100 }, () => 10),
+  );
+  expect(estimator.estimate('m', size, { ...facts, price }).costNanoUsd).toBe(250 * 2000 + 500 * 10_000);
+  expect(estimator.estimate('m', size, facts).costNanoUsd).toBe(0);
+});
+
+test('answers that say nothing teach nothing', () => {
+  const estimator = createEstimator();
+  estimator.learn('m', size, usage(null, 5));
+  estimator.learn('m', size, usage(5, null));
+  estimator.learn('m', { ...size, promptChars: 0 }, usage(5, 5));
+  expect(estimator.estimate('m', size, facts).tokens).toBe(1000);
+});
+
+test('an estimate is a whole number that no answers can make smaller than its prompt or larger than max_tokens', () => {
+  const answers = fc.array(fc.record({ chars: fc.nat(5000), input: fc.nat(5000), output: fc.nat(5000) }), {
+    maxLength: 120,
+  });
+  fc.assert(
+    fc.property(answers, fc.nat(10_000), fc.nat(10_000), (learnt, promptChars, maxTokens) => {
+      const estimator = createEstimator();
+      for (const { chars, input, output } of learnt) {
+        estimator.learn('m', { promptChars: chars, maxTokens: null }, usage(input, output));
+      }
+      const of = (most: number) => estimator.estimate('m', { promptChars, maxTokens: most }, facts).tokens;
+      expect(Number.isSafeInteger(of(maxTokens))).toBe(true);
+      expect(of(maxTokens)).toBeGreaterThanOrEqual(of(0));
+      expect(of(maxTokens)).toBeLessThanOrEqual(of(0) + maxTokens);
+    }),
+  );
+});
