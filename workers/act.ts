@@ -5,7 +5,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pauseBatch } from '../src/batch/batch.ts';
 import { errorLine, outputLine, requestIdOf } from '../src/batch/result-line.ts';
 import type { KeyAct, LineEnd } from '../src/keys/settle.ts';
-import { windowShape } from '../src/keys/window.ts';
 import type { LedgerEntry } from '../src/ledger/entry.ts';
 import { ledgerOutcomeOf } from '../src/provider/outcome.ts';
 import type { AnsweredCall } from './call.ts';
@@ -52,9 +51,8 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
 
     case 'rate_limited': {
       circuit.succeeded();
-      const { guardMs } = windowShape(chosen.key.provider.windowMs);
       return carryOut(run, call, {
-        key: { kind: 'cool', reason: outcome.code, retryAfterMs: outcome.retryAfterMs, widenMs: guardMs },
+        key: { kind: 'cool', reason: outcome.code, retryAfterMs: outcome.retryAfterMs, limit: chosen.key },
         countsAsAttempt: true,
         end: isLastAttempt(run) ? failed(run, call) : null,
         pauseMs: 0,
@@ -124,7 +122,11 @@ async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): P
       keyId: chosen.key.keyId,
       bucketId: chosen.key.bucketId,
       act: decision.key,
-      tokens: usage.inputTokens === null ? null : usage.inputTokens + (usage.outputTokens ?? 0),
+      // A limit that counts what is asked for is not freed by a short answer.
+      tokens:
+        usage.inputTokens === null || chosen.key.tpmCounts === 'requested'
+          ? null
+          : usage.inputTokens + (usage.outputTokens ?? 0),
       costNanoUsd: usage.costNanoUsd,
       countsAsAttempt: decision.countsAsAttempt,
       ledger: ledgerEntry(run, call),

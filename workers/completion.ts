@@ -12,6 +12,7 @@ import { readDoneBits } from '../src/batch/done-bits.ts';
 import { defaultWindow } from '../src/batch/producer.ts';
 import { messageOf } from '../src/errors.ts';
 import type { BullConnection } from '../src/redis/connect.ts';
+import { explainRedisError } from '../src/redis/trouble.ts';
 import type { WorkerContext } from './context.ts';
 import { createLanes, type Lanes } from './lanes.ts';
 import { runLine, type LineResult } from './line.ts';
@@ -38,7 +39,7 @@ export function startCompletionWorker(
   connection: BullConnection,
   concurrency: number,
 ): CompletionWorker {
-  const lanes = createLanes(ctx.acquire, longestWaitMs);
+  const lanes = createLanes(ctx.acquire, { longestWaitMs, outdatedAfterMs: ctx.config.modelsMaxAgeMs / 2 });
   const seats = createSeats(concurrency);
   const batches = createBatchCache(ctx);
   const worker = new Worker<CompletionPayload>(queueName, takeJob, {
@@ -52,7 +53,11 @@ export function startCompletionWorker(
     drainDelay: 1,
   });
   worker.on('error', (error) => ctx.log.debug({ error: messageOf(error) }, 'queue'));
-  worker.on('failed', (job, error) => ctx.log.error({ jobId: job?.id, error: error.stack }, 'job failed'));
+  worker.on('failed', (job, error) => {
+    // What is wrong with Redis, the run says once; here it would be once a job.
+    const level = explainRedisError(error) ? 'debug' : 'error';
+    ctx.log[level]({ jobId: job?.id, error: error.stack }, 'job failed');
+  });
   ctx.stopping.addEventListener('abort', () => lanes.stop(), { once: true });
 
   async function takeJob(job: Job<CompletionPayload>, token = ''): Promise<void> {

@@ -43,7 +43,7 @@ export function createLanes(acquire: Acquire, { longestWaitMs, outdatedAfterMs }
     if (lane.busy || lane.timer) return;
     lane.busy = true;
     while (lane.waiting.length > 0 && !lane.timer) {
-      const front = lane.waiting.splice(0, asksAtOnce);
+      const front = lane.waiting.splice(0, asksAtOnce).filter(isCurrent);
       const replies = await Promise.allSettled(front.map(({ request }) => acquire(request)));
       const again: Waiting[] = [];
       let waitMs = 0;
@@ -68,6 +68,12 @@ export function createLanes(acquire: Acquire, { longestWaitMs, outdatedAfterMs }
     if (lane.waiting.length === 0 && !lane.timer) lanes.delete(name);
   }
 
+  function isCurrent({ since, resolve }: Waiting): boolean {
+    if (performance.now() - since < outdatedAfterMs) return true;
+    resolve({ tag: 'outdated' });
+    return false;
+  }
+
   function open(name: string, lane: Lane): void {
     if (lane.timer) clearTimeout(lane.timer);
     lane.timer = null;
@@ -87,7 +93,7 @@ export function createLanes(acquire: Acquire, { longestWaitMs, outdatedAfterMs }
       if (!lane) lanes.set(name, (lane = { waiting: [], busy: false, timer: null, pokable: false }));
       const { waiting } = lane;
       return new Promise((resolve, reject) => {
-        waiting.push({ request, resolve, reject });
+        waiting.push({ request, since: performance.now(), resolve, reject });
         void pump(name, lane);
       });
     },

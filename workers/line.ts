@@ -13,16 +13,16 @@ import type { BatchRecord } from '../src/batch/batch.ts';
 import { pauseBatch, type Stop } from '../src/batch/batch.ts';
 import { parseRequest, type CompletionRequest } from '../src/batch/request.ts';
 import { errorLine } from '../src/batch/result-line.ts';
-import { lineRef } from '../src/keys/intent.ts';
+import { lineRef, type Intent } from '../src/keys/intent.ts';
 import type { RequestSize } from '../src/keys/estimate.ts';
-import type { AcquireReply } from '../src/keys/limiter.ts';
 import { reapIntent } from '../src/keys/reap.ts';
 import { retireKeys } from '../src/keys/standing.ts';
 import { act } from './act.ts';
 import { factsFor, findCandidates, type Resolved } from './candidates.ts';
 import { callProvider } from './call.ts';
 import type { WorkerContext } from './context.ts';
-import type { Lanes } from './lanes.ts';
+import type { LaneReply, Lanes } from './lanes.ts';
+import { isAlive } from './roster.ts';
 import { stopForLackOfKeys } from './stop.ts';
 
 export type LineResult =
@@ -41,16 +41,20 @@ export type LineRun = {
   attemptsSpent: number;
   /** How often a provider said that the model is not there. */
   modelErrors: number;
+  /** performance.now */
+  waitingSinceMs: number;
 };
 
 const held: LineResult = { tag: 'held', retryAtMs: null };
 /** A listing could not be had: as long as a circuit's first pause. */
 const listingRetryMs = 1000;
+/** As long as it takes to notice that a sender is dead. */
+const staleRetryMs = 5000;
 
 let attemptCounter = 0;
 
 export async function runLine(
-  run: Omit<LineRun, 'request' | 'size' | 'modelErrors'>,
+  run: Omit<LineRun, 'request' | 'size' | 'modelErrors' | 'waitingSinceMs'>,
   text: string,
 ): Promise<LineResult> {
   const parsed = parseRequest(text, run.line, { model: run.batch.options.model });
@@ -58,7 +62,13 @@ export async function runLine(
     const { code, message, customId } = parsed.problem;
     return endWithout(run, customId, `invalid_request:${code}`, message);
   }
-  const line: LineRun = { ...run, request: parsed.request, size: sizeOf(parsed.request), modelErrors: 0 };
+  const line: LineRun = {
+    ...run,
+    request: parsed.request,
+    size: sizeOf(parsed.request),
+    modelErrors: 0,
+    waitingSinceMs: performance.now(),
+  };
   for (;;) {
     const result = await step(line);
     if (result) return result;
@@ -101,11 +111,13 @@ async function step(run: LineRun): Promise<LineResult | null> {
     candidates: open.candidates,
     estimatedTokens: Math.max(...estimates.map(({ tokens }) => tokens)),
     estimatedCostNanoUsd: Math.max(...estimates.map(({ costNanoUsd }) => costNanoUsd)),
+    waitingSinceMs: run.waitingSinceMs,
   });
   if (reply.tag !== 'slot') {
     for (const provider of providersOf(open.candidates)) ctx.circuitOf(provider).undecided();
-    return afterNoSlot(run, reply);
+    return afterNoSlot(run, reply, open.candidates.length < found.candidates.length);
   }
+  run.waitingSinceMs = performance.now();
   const chosen = open.candidates.find(({ key, model }) => key === reply.key && model === reply.model) as Resolved;
   for (const provider of providersOf(open.candidates)) {
     if (provider !== chosen.key.provider.name) ctx.circuitOf(provider).undecided();
@@ -116,27 +128,26 @@ async function step(run: LineRun): Promise<LineResult | null> {
   return act(run, call);
 }
 
-async function afterNoSlot(run: LineRun, reply: Exclude<AcquireReply, { tag: 'slot' }>): Promise<LineResult | null> {
-  const { ctx, batch, request } = run;
+async function afterNoSlot(
+  run: LineRun,
+  reply: Exclude<LaneReply, { tag: 'slot' }>,
+  someCircuitIsOpen: boolean,
+): Promise<LineResult | null> {
+  const { ctx, request } = run;
   switch (reply.tag) {
     case 'done':
       return { tag: 'ended' };
     case 'halted':
       return held;
+    case 'outdated':
+      return null;
     case 'wait':
       return { tag: 'held', retryAtMs: Date.now() + reply.waitMs };
     case 'stale':
-      // The sender of this line's last call is gone, or BullMQ would not have given the line to us.
-      await reapIntent(ctx, reply.intent);
-      run.attemptsSpent += 1;
-      if (run.attemptsSpent < batch.options.attempts) return null;
-      return endWithout(
-        run,
-        request.customId,
-        'attempts_exhausted',
-        'its worker died in each of its attempts; the last one is possibly billed',
-      );
+      return afterStaleIntent(run, reply.intent);
     case 'too_large':
+      // A key whose provider is out of order now may have the room.
+      if (someCircuitIsOpen) return { tag: 'held', retryAtMs: Date.now() + listingRetryMs };
       return endWithout(
         run,
         request.customId,
@@ -148,6 +159,22 @@ async function afterNoSlot(run: LineRun, reply: Exclude<AcquireReply, { tag: 'sl
     case 'none':
       return pause(run, await stopForLackOfKeys(ctx, request.model, reply));
   }
+}
+
+/**
+ * The line has a call in flight that is not ours. If its sender lives, it will settle it (the queue gave the line away
+ * too soon); if not, the call is given up.
+ */
+async function afterStaleIntent(run: LineRun, intent: Intent): Promise<LineResult | null> {
+  const { ctx, batch, request } = run;
+  if (await isAlive(ctx.redis, ctx.names, intent.workerId)) {
+    return { tag: 'held', retryAtMs: Date.now() + staleRetryMs };
+  }
+  await reapIntent(ctx, intent);
+  run.attemptsSpent += 1;
+  if (run.attemptsSpent < batch.options.attempts) return null;
+  const message = 'its worker died in each of its attempts; the last one is possibly billed';
+  return endWithout(run, request.customId, 'attempts_exhausted', message);
 }
 
 function deniedCause(budget: 'batch' | 'day' | 'key'): string {
@@ -230,7 +257,8 @@ export async function wait(ctx: WorkerContext, ms: number): Promise<LineResult |
 
 async function pause({ ctx, batch }: LineRun, stop: Stop): Promise<LineResult> {
   if (await pauseBatch(ctx.redis, ctx.names, batch.batchId, stop)) {
-    ctx.log.warn({ batchId: batch.batchId, stop: stop.code }, `the batch stops: ${stop.cause}`);
+    // `info`: whoever runs the batch says it to the person.
+    ctx.log.info({ batchId: batch.batchId, stop: stop.code }, `the batch stops: ${stop.cause}`);
   }
   return held;
 }

@@ -7,9 +7,11 @@
  */
 import { hostname } from 'node:os';
 import { Job, type Queue } from 'bullmq';
+import type { Redis } from 'ioredis';
 import type { CompletionPayload } from '../jobs/completion.ts';
 import { messageOf, systemErrorCode } from '../src/errors.ts';
 import { reapIntents } from '../src/keys/reap.ts';
+import type { Names } from '../src/redis/names.ts';
 import { redisTimeMs } from '../src/redis/time.ts';
 import type { WorkerContext } from './context.ts';
 
@@ -27,8 +29,12 @@ export const signOfLifeEveryMs = 2000;
 /** Several signs long: a busy second must not look like a death. */
 const deadAfterMs = 10_000;
 
+/** Workers of this process: a library may run several. */
+const livingHere = new Set<string>();
+
 export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>): Roster {
   const { redis, names, workerId, log } = ctx;
+  livingHere.add(workerId);
   const mine = names.worker(workerId);
 
   async function findDead(): Promise<Set<string>> {
@@ -74,20 +80,28 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
         // Last: a crash before this has the whole burial repeated, which is harmless.
         await redis.multi().del(names.worker(id)).zrem(names.workers, id).exec();
       }
-      log.warn({ workers: [...dead], possiblyBilled: calls }, 'dead workers: their jobs went back to the queue');
+      log.info({ workers: [...dead], possiblyBilled: calls }, 'dead workers: their jobs went back to the queue');
       return [...dead];
     },
     async signOff() {
+      livingHere.delete(workerId);
       await redis.multi().del(mine).zrem(names.workers, workerId).exec();
     },
   };
+}
+
+/** Has the worker given a sign of life lately? */
+export async function isAlive(redis: Redis, names: Names, workerId: string): Promise<boolean> {
+  if (isGoneFromHere(workerId)) return false;
+  const seenAtMs = await redis.zscore(names.workers, workerId);
+  return seenAtMs !== null && (await redisTimeMs(redis)) - Number(seenAtMs) <= deadAfterMs;
 }
 
 /** A worker id is host/process/nonce (context.ts). Our own process id with another nonce is an earlier life. */
 function isGoneFromHere(id: string): boolean {
   const [host, pid] = id.split('/');
   if (host !== hostname()) return false;
-  if (Number(pid) === process.pid) return true;
+  if (Number(pid) === process.pid) return !livingHere.has(id);
   try {
     process.kill(Number(pid), 0);
     return false;

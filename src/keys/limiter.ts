@@ -9,6 +9,7 @@ import type { Names } from '../redis/names.ts';
 import { loadScript } from '../redis/script.ts';
 import { lineRef, parseIntent, type Intent, type IntentStub } from './intent.ts';
 import type { Key } from './keyring.ts';
+import { profileOf } from '../provider/profile.ts';
 import { windowShape } from './window.ts';
 
 export type Candidate = { key: Key; model: string };
@@ -21,6 +22,8 @@ export type AcquireRequest = IntentStub & {
   candidates: Candidate[];
   estimatedTokens: number;
   estimatedCostNanoUsd: number;
+  /** Since when the line waits for a slot (performance.now). Who has waited for a window is not overtaken any more. */
+  waitingSinceMs: number;
 };
 
 export type AcquireReply =
@@ -49,6 +52,9 @@ const maxItemsPerCall = 64;
 const defaultHorizonMs = 1000;
 /** How soon to ask again when only another call's end can help (calls in flight, reserved money, a probe). */
 const pollMs = 200;
+
+/** Requests per window that an unknown limit is first taken for (learnt.lua). */
+const firstGuess = 600;
 
 const replySchema = z.array(z.array(z.string()).min(1));
 
@@ -90,13 +96,16 @@ function shapeQuestion(requests: AcquireRequest[], options: LimiterOptions) {
     cost: request.estimatedCostNanoUsd,
     keys: request.candidates.map(({ key }) => keys.indexOf(key)),
     models: request.candidates.map(({ model }) => model),
+    waited: Math.max(0, Math.floor(performance.now() - request.waitingSinceMs)),
     stub: JSON.stringify({ customId: request.customId, requestedModel: request.requestedModel } satisfies IntentStub),
   }));
   const limits = keys.values.map((key) => ({
     id: key.keyId,
     bucket: buckets.indexOf(key.bucketId),
-    // Absent in JSON = no limit. A limit still to be learnt does not bind.
+    // Absent in JSON = no limit.
     rpm: typeof key.rpm === 'number' ? key.rpm : undefined,
+    auto: key.rpm === 'auto' ? firstGuess : undefined,
+    autoMax: profileOf(key.provider.kind).mostRpm ?? undefined,
     tpm: typeof key.tpm === 'number' ? key.tpm : undefined,
     maxInFlight: key.maxInFlight ?? undefined,
     budget: key.budgetNanoUsd ?? undefined,

@@ -69,7 +69,7 @@ export async function reapIntent({ redis, names, settle, log }: Reaping, intent:
     end: null,
   });
   if (settled) {
-    log.warn(
+    log.info(
       { batchId: intent.batchId, line: intent.line, attemptId: intent.attemptId },
       'no answer seen: possibly billed',
     );

@@ -1,7 +1,7 @@
 -- settle: one atomic step for each answer that came (or will never come).
 --
 -- KEYS  1 inflight hash   2 spend hash   3 ledger stream   4 reaped hash
---       then per batch: batch hash, done bitmap, attempts hash, results stream   then per key: key hash
+--       then per batch: batch hash, done bitmap, attempts hash, results stream, held hash   then per key: key hash
 --       then per bucket: bucket hash
 -- ARGV  1 now in ms ('' = Redis TIME; tests pass a time)
 --       2 JSON [item]; an item is
@@ -11,9 +11,12 @@
 --           unknown                   true: the caller is not the sender; the sender died
 --           tokens, cost              real usage; absent: the window keeps its estimate, and no money is spent
 --           count                     true: this attempt is one of the line's attempts
---           act                       what happens to keys: { kind = 'ok' | 'neutral' }
---                                     { kind = 'cool', reason, retryAfterMs?, baseMs, maxMs, jitter, widenMs? }
+--           act                       what happens to keys: { kind = 'ok' | 'neutral' | 'ceiling' }
+--                                     { kind = 'cool', reason, retryAfterMs?, baseMs, maxMs, jitter,
+--                                       limit? = { auto, rpm?, windowMs, sliceMs, widenMs } where a limit was hit }
 --                                     { kind = 'retire', reason, until?, keys = [key index] }
+--           told                      the requests per window that a header named
+--           hold                      the approval that the line waits for
 --           final                     { to = 'o' | 'e', code?, input?, output? }: the line ends with this result
 --           ledger, result }          1-based positions in ARGV of the ledger entry and the result line; absent: none
 --       3… those strings
@@ -24,29 +27,19 @@
 -- (An end that nobody wrote before, of a call without an intent: Redis lost its last second. It is booked after all.)
 -- A call given up as `unknown` leaves its cost in `reaped`, so that a sender who was only asleep can still correct it.
 
-local now
-if ARGV[1] ~= '' then
-  now = tonumber(ARGV[1])
-else
-  local time = redis.call('TIME')
-  now = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+-- include prelude.lua
+-- include learnt.lua
+
 local items = cjson.decode(ARGV[2])
 local shape = items.shape
-local firstKey = 4 + 4 * shape.batches
+local firstKey = 4 + 5 * shape.batches
 local firstBucket = firstKey + shape.keys
-local day = math.floor(now / 86400000)
 
-local function int(number)
-  return string.format('%.0f', number)
-end
-
-local function splitIntent(text)
-  local fields = {}
-  for field in string.gmatch(text, '([^\t]*)\t') do fields[#fields + 1] = field end
+local function readIntent(text)
+  local f = split(text)
   return {
-    attempt = fields[1], slice = fields[5], tokens = tonumber(fields[6]), cost = tonumber(fields[7]),
-    sentAt = tonumber(fields[8]), probe = fields[10] == '1',
+    attempt = f[1], slice = f[5], tokens = tonumber(f[6]), cost = tonumber(f[7]), sentAt = tonumber(f[8]),
+    probe = f[10] == '1',
   }
 end
 
@@ -61,7 +54,7 @@ local function correctWindow(bucket, intent, reqs, tokens)
 end
 
 local function bookMoney(item, key, reserved, spent)
-  local batch = KEYS[1 + 4 * item.batch]
+  local batch = KEYS[5 * item.batch]
   if reserved ~= 0 then
     redis.call('HINCRBY', key, 'reserved', int(-reserved))
     redis.call('HINCRBY', batch, 'reserved', int(-reserved))
@@ -97,7 +90,7 @@ local function cool(key, bucket, act, intent)
   local comesBack = now + math.max(1, math.floor(ms))
   redis.call('HSET', key, 'standing', 'cooling', 'reason', act.reason, 'since', int(now), 'level', int(level), 'until',
     int(comesBack), 'probe', '')
-  if act.widenMs then widen(bucket, act.widenMs) end
+  if act.limit then widen(bucket, act.limit.widenMs) end
   return 'cooling', comesBack
 end
 
@@ -116,8 +109,21 @@ local function retire(act, intent)
   return changed, act['until'] or 0
 end
 
+-- A 429 by rate. Without a known limit the refused call does not count: only what was accepted tells the limit.
+local function learn(key, bucket, limit, intent)
+  if limit.auto then correctWindow(bucket, intent, -1, -intent.tokens) end
+  local sent = sentInWindow(bucket, limit.windowMs, limit.sliceMs)
+  learnFrom429(key, limit, limit.auto and sent or sent - 1, intent.sentAt)
+end
+
 local function actOnKeys(item, key, bucket, intent)
   local act = item.act
+  if act.kind == 'cool' and act.limit then learn(key, bucket, act.limit, intent) end
+  if act.kind == 'ceiling' then
+    -- What is left in flight is what the provider bears.
+    local inflight = tonumber(redis.call('HGET', key, 'inflight') or 1)
+    redis.call('HSET', key, 'ceiling', int(math.max(1, inflight)), 'ceilingAt', int(now))
+  end
   if act.kind == 'cool' then return cool(key, bucket, act, intent) end
   if act.kind == 'retire' then return retire(act, intent) end
   if intent.probe and redis.call('HGET', key, 'probe') == intent.attempt then
@@ -133,7 +139,7 @@ end
 local function settleCall(item)
   local key, bucket = KEYS[firstKey + item.key], KEYS[firstBucket + item.bucket]
   local packed = redis.call('HGET', KEYS[1], item.ref)
-  local intent = packed and splitIntent(packed)
+  local intent = packed and readIntent(packed)
   if not intent or intent.attempt ~= item.attempt then
     local assumed = tonumber(redis.call('HGET', KEYS[4], item.attempt) or '')
     if not assumed or item.unknown then return 0, '', 0, false end
@@ -143,13 +149,15 @@ local function settleCall(item)
     bookMoney(item, key, 0, (item.release and 0 or item.cost or assumed) - assumed)
     if item.ledger then
       redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger])
-      redis.call('HINCRBY', KEYS[1 + 4 * item.batch], 'possiblyBilled', -1)
+      redis.call('HINCRBY', KEYS[5 * item.batch], 'possiblyBilled', -1)
     end
     return 1, '', 0, false
   end
 
   redis.call('HDEL', KEYS[1], item.ref)
   redis.call('HINCRBY', key, 'inflight', -1)
+  if item.told then learnFromHeader(key, item.told) end
+  if item.hold then redis.call('HSET', KEYS[4 + 5 * item.batch], item.line, item.hold) end
   local standing, comesBack = actOnKeys(item, key, bucket, intent)
   if item.release then
     correctWindow(bucket, intent, -1, -intent.tokens)
@@ -158,7 +166,7 @@ local function settleCall(item)
     bookMoney(item, key, intent.cost, intent.cost)
     redis.call('HSET', KEYS[4], item.attempt, int(intent.cost))
     redis.call('PEXPIRE', KEYS[4], 86400000)
-    redis.call('HINCRBY', KEYS[1 + 4 * item.batch], 'possiblyBilled', 1)
+    redis.call('HINCRBY', KEYS[5 * item.batch], 'possiblyBilled', 1)
   else
     if item.tokens then correctWindow(bucket, intent, 0, item.tokens - intent.tokens) end
     bookMoney(item, key, intent.cost, item.cost or 0)
@@ -168,11 +176,12 @@ local function settleCall(item)
 end
 
 local function endLine(item)
-  local batch = KEYS[1 + 4 * item.batch]
-  if redis.call('SETBIT', KEYS[2 + 4 * item.batch], item.line, 1) == 1 then return 0 end
+  local batch = KEYS[5 * item.batch]
+  if redis.call('SETBIT', KEYS[1 + 5 * item.batch], item.line, 1) == 1 then return 0 end
   local result, final = ARGV[item.result], item.final
-  redis.call('XADD', KEYS[4 + 4 * item.batch], '*', 't', final.to, 'l', item.line, 'r', result)
-  redis.call('HDEL', KEYS[3 + 4 * item.batch], item.line)
+  redis.call('XADD', KEYS[3 + 5 * item.batch], '*', 't', final.to, 'l', item.line, 'r', result)
+  redis.call('HDEL', KEYS[2 + 5 * item.batch], item.line)
+  redis.call('HDEL', KEYS[4 + 5 * item.batch], item.line)
   redis.call('HINCRBY', batch, final.to == 'o' and 'completed' or 'failed', 1)
   redis.call('HINCRBY', batch, 'resultBytes', #result)
   if final.code then redis.call('HINCRBY', batch, 'error:' .. final.code, 1) end
@@ -193,9 +202,9 @@ for n, item in ipairs(items.items) do
       if item.ledger then redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger]) end
     end
   elseif item.count then
-    local hash = KEYS[3 + 4 * item.batch]
+    local hash = KEYS[2 + 5 * item.batch]
     -- A line that has ended keeps no count: nobody would remove it.
-    if counts and redis.call('GETBIT', KEYS[2 + 4 * item.batch], item.line) == 0 then
+    if counts and redis.call('GETBIT', KEYS[1 + 5 * item.batch], item.line) == 0 then
       attempts = redis.call('HINCRBY', hash, item.line, 1)
     else
       attempts = tonumber(redis.call('HGET', hash, item.line) or 0)

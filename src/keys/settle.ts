@@ -8,13 +8,18 @@ import { createBatcher } from '../redis/batcher.ts';
 import type { Names } from '../redis/names.ts';
 import { loadScript } from '../redis/script.ts';
 import { lineRef } from './intent.ts';
+import type { Key } from './keyring.ts';
 import { distinct } from './limiter.ts';
+import { windowShape } from './window.ts';
 
 /** What an answer does to the key that gave it, or to all keys of its organisation. */
 export type KeyAct =
   | { kind: 'ok' }
   | { kind: 'neutral' }
-  | { kind: 'cool'; reason: string; retryAfterMs: number | null; widenMs: number | null }
+  /** `limit`: a limit on requests was hit, there is something to learn. */
+  | { kind: 'cool'; reason: string; retryAfterMs: number | null; limit: Pick<Key, 'rpm' | 'provider'> | null }
+  /** Too many calls at once: what is in flight now is the ceiling. */
+  | { kind: 'ceiling' }
   | { kind: 'retire'; reason: string; untilMs: number | null; keyIds: string[] };
 
 export type Call = {
@@ -30,6 +35,10 @@ export type Call = {
   /** One of the line's attempts? */
   countsAsAttempt: boolean;
   ledger: LedgerEntry | null;
+  /** Requests per window that a response header named. */
+  toldRpm?: number | null;
+  /** The line waits for a person's approval; kept so that whoever takes the line up asks instead of sending again. */
+  hold?: string | null;
 };
 
 /** How a line ends: one line of the output or the error file, without the line break. */
@@ -86,6 +95,8 @@ export function createSettle(options: { redis: Redis; names: Names; now?: () => 
         cost: call.costNanoUsd ?? undefined,
         count: call.countsAsAttempt,
         act: shapeAct(call.act, (keyId) => keys.indexOf(keyId)),
+        told: call.toldRpm ?? undefined,
+        hold: call.hold ?? undefined,
         ledger: call.ledger ? text(JSON.stringify(call.ledger)) : undefined,
       }),
       ...(end && {
@@ -105,7 +116,13 @@ export function createSettle(options: { redis: Redis; names: Names; now?: () => 
         names.spend,
         names.ledger,
         names.reaped,
-        ...batches.values.flatMap((id) => [names.batch(id), names.done(id), names.attempts(id), names.results(id)]),
+        ...batches.values.flatMap((id) => [
+          names.batch(id),
+          names.done(id),
+          names.attempts(id),
+          names.results(id),
+          names.held(id),
+        ]),
         ...keys.values.map((id) => names.key(id)),
         ...buckets.values.map((id) => names.bucket(id)),
       ],
@@ -124,13 +141,14 @@ function shapeAct(act: KeyAct, keyIndex: (keyId: string) => number) {
   switch (act.kind) {
     case 'ok':
     case 'neutral':
+    case 'ceiling':
       return act;
     case 'cool':
       return {
         kind: act.kind,
         reason: act.reason,
         retryAfterMs: act.retryAfterMs ?? undefined,
-        widenMs: act.widenMs ?? undefined,
+        limit: act.limit ? shapeLimit(act.limit) : undefined,
         baseMs: coolBaseMs,
         maxMs: coolMaxMs,
         jitter: Math.random(),
@@ -145,4 +163,9 @@ function shapeAct(act: KeyAct, keyIndex: (keyId: string) => number) {
     default:
       return act satisfies never;
   }
+}
+
+function shapeLimit({ rpm, provider }: Pick<Key, 'rpm' | 'provider'>) {
+  const { windowMs, sliceMs, guardMs } = windowShape(provider.windowMs);
+  return { auto: rpm === 'auto', rpm: typeof rpm === 'number' ? rpm : undefined, windowMs, sliceMs, widenMs: guardMs };
 }

@@ -10,6 +10,8 @@ export type Profile = {
   authHeaders: (secret: string) => Record<string, string>;
   /** Why this cannot be a key (expected, got, cure; never the key itself), or null when its form is right. */
   secretProblem: (secret: string) => string | null;
+  /** The most requests per minute that any key of this provider is given; null: unknown. */
+  mostRpm: number | null;
   /** The next time an organisation's budget starts anew, Unix ms; null when unknown. */
   orgBudgetResetMs: (nowMs: number) => number | null;
 };
@@ -33,6 +35,7 @@ const privatemind: Profile = {
     }
     return null;
   },
+  mostRpm: 600,
   // User and organisation budgets reset on the 1st of the month, UTC.
   orgBudgetResetMs(nowMs) {
     const now = new Date(nowMs);

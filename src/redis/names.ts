@@ -37,6 +37,8 @@ export function createNames(namespace: string) {
     done: (batchId: string) => `${tag}:batch:${batchId}:done`,
     /** Hash: line → attempts spent, only while the line is unfinished and has failed before. */
     attempts: (batchId: string) => `${tag}:batch:${batchId}:attempts`,
+    /** Hash: line → the approval it waits for (provider answered 202), as JSON. */
+    held: (batchId: string) => `${tag}:batch:${batchId}:held`,
     /** Stream of results on their way to the files. */
     results: (batchId: string) => `${tag}:batch:${batchId}:results`,
     /** String with expiry: the process that produces and collects this batch. */

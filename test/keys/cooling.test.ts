@@ -1,5 +1,6 @@
 /** Cooling: what a 429 does to its key, how long, and how it opens again. */
 import { expect, test } from 'vitest';
+import type { Key } from '../../src/keys/keyring.ts';
 import type { KeyAct } from '../../src/keys/settle.ts';
 import { testRedis } from '../support/redis.ts';
 import { createWorlds, read, startMs, type World } from './world.ts';
@@ -8,11 +9,11 @@ const redis = testRedis();
 const { client } = redis;
 const createWorld = createWorlds(redis);
 
-const cool = (retryAfterMs: number | null = null, widenMs: number | null = null): KeyAct => ({
+const cool = (retryAfterMs: number | null = null, limit: Key | null = null): KeyAct => ({
   kind: 'cool',
   reason: 'rpm_exceeded',
   retryAfterMs,
-  widenMs,
+  limit,
 });
 const keyOf = (world: World, name = 'a') => client.hgetall(world.names.key(`id-${name}`));
 /** How long the key cools from now on. */
@@ -114,7 +115,7 @@ test('429s widen the guard, which shrinks in between, is bounded and never narro
   let line = 0;
   const surprise = async () => {
     await world.ask({ line: (line += 1) });
-    await world.settle(line, { act: cool(1, 250) });
+    await world.settle(line, { act: cool(1, world.keys[0]) });
     world.clock.now += 1000;
     await world.ask({ line: (line += 1) });
     await world.settle(line);

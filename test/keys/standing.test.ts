@@ -1,5 +1,6 @@
 /** Retiring, draining and coming back: what answers (settle.lua), time (acquire.lua) and people (standing.ts) do. */
 import { expect, test } from 'vitest';
+import type { Key } from '../../src/keys/keyring.ts';
 import type { KeyAct } from '../../src/keys/settle.ts';
 import { readStanding, registerKeys, reopenKeys, retireKeys } from '../../src/keys/standing.ts';
 import { redisTimeMs } from '../../src/redis/time.ts';
@@ -10,11 +11,11 @@ const redis = testRedis();
 const { client } = redis;
 const createWorld = createWorlds(redis);
 
-const cool = (retryAfterMs: number | null = null, widenMs: number | null = null): KeyAct => ({
+const cool = (retryAfterMs: number | null = null, limit: Key | null = null): KeyAct => ({
   kind: 'cool',
   reason: 'rpm_exceeded',
   retryAfterMs,
-  widenMs,
+  limit,
 });
 const retire = (world: World, names: string[], untilMs: number | null = null): KeyAct => ({
   kind: 'retire',

@@ -44,6 +44,8 @@ export type Ask = {
   batch?: string;
   /** Names, in order; default: all. */
   keys?: string[];
+  /** How long the line has waited for a slot. */
+  waitedMs?: number;
 };
 
 export type Answered = Partial<Omit<Call, 'attemptId' | 'keyId' | 'bucketId'>> & { attempt?: string; end?: LineEnd };
@@ -118,6 +120,7 @@ function openWorld(
         candidates: wanted.map((key) => ({ key, model: `model-of-${key.name}` })),
         estimatedTokens: ask.tokens ?? 0,
         estimatedCostNanoUsd: ask.cost ?? 0,
+        waitingSinceMs: performance.now() - (ask.waitedMs ?? 0),
       };
       const reply = await acquire(request);
       if (reply.tag === 'slot') slots.set(line, { attemptId, key: reply.key });

@@ -1,7 +1,7 @@
 /** Lanes before a limiter that the test answers for: only who asks, when and in what order is looked at. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { AcquireReply, AcquireRequest } from '../../src/keys/limiter.ts';
-import { createLanes } from '../../workers/lanes.ts';
+import { createLanes, type LaneReply } from '../../workers/lanes.ts';
 import { makeKey } from '../keys/world.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
@@ -21,6 +21,7 @@ function request(line: number): AcquireRequest {
     candidates: [],
     estimatedTokens: 0,
     estimatedCostNanoUsd: 0,
+    waitingSinceMs: 0,
   };
 }
 
@@ -30,8 +31,8 @@ function setup(answer: (line: number) => AcquireReply | Promise<AcquireReply>, l
   const lanes = createLanes(async ({ line }) => {
     asked.push(line);
     return answer(line);
-  }, longestWaitMs);
-  const got = new Map<number, AcquireReply | string>();
+  }, { longestWaitMs, outdatedAfterMs: 60_000 });
+  const got = new Map<number, LaneReply | string>();
   const take = (line: number, lane = 'fast') =>
     void lanes.take(lane, request(line)).then(
       (reply) => got.set(line, reply),
