@@ -38,13 +38,15 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
       return carryOut(run, call, { key: { kind: 'ok' }, countsAsAttempt: true, end: failed(run, call), pauseMs: 0 });
 
     case 'retry': {
-      if (call.answer.tag === 'failure' && call.answer.code === 'aborted') circuit.undecided();
+      // Ended by us, not by the provider: no attempt of the line's, or a Ctrl-C could fail it for good.
+      const isOurs = call.answer.tag === 'failure' && call.answer.code === 'aborted';
+      if (isOurs) circuit.undecided();
       else circuit.failed(performance.now(), `${chosen.key.provider.baseUrl}: ${outcome.message}`);
       const backoffMs = Math.random() * Math.min(backoffMaxMs, backoffBaseMs * 2 ** run.attemptsSpent);
       return carryOut(run, call, {
         key: { kind: 'neutral' },
-        countsAsAttempt: true,
-        end: isLastAttempt(run) ? failed(run, call) : null,
+        countsAsAttempt: !isOurs,
+        end: !isOurs && isLastAttempt(run) ? failed(run, call) : null,
         pauseMs: outcome.retryAfterMs ?? backoffMs,
       });
     }

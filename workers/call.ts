@@ -26,13 +26,11 @@ export async function callProvider(
   { waitMs, dueAtMs }: { waitMs: number; dueAtMs: number },
 ): Promise<AnsweredCall | { tag: 'released' } | { tag: 'void' }> {
   const { ctx, request } = run;
-  if (waitMs > 0) {
-    try {
-      await sleep(waitMs, undefined, { signal: ctx.stopping });
-    } catch {
-      await release(run, chosen, attemptId);
-      return { tag: 'released' };
-    }
+  if (waitMs > 0) await sleep(waitMs, undefined, { signal: ctx.stopping }).catch(() => undefined);
+  // A stop ends the wait, or came while the slot was being granted.
+  if (ctx.stopping.aborted) {
+    await release(run, chosen, attemptId);
+    return { tag: 'released' };
   }
   // Nothing is sent on a key that an answer has closed since the slot was granted.
   if ((ctx.closedAtMs.get(chosen.key.keyId) ?? Number.NEGATIVE_INFINITY) >= dueAtMs - waitMs) {
@@ -41,17 +39,31 @@ export async function callProvider(
   }
   const startedAtMs = Date.now();
   const { provider, secret } = chosen.key;
-  const answer = await ctx.client.chat({
+  const { redact } = ctx.keyring;
+  const received = await ctx.client.chat({
     provider,
     secret,
     body: bodyFor(request.body, chosen.model),
     onSent: () => ctx.lateness.note(chosen.key, performance.now() - dueAtMs),
   });
+  const answer = withCleanRequestId(received, redact);
   const json = answer.tag === 'http' && answer.status === 200 ? parseJson(answer.body) : undefined;
-  const outcome = classify(provider.kind, answer, { nowMs: Date.now(), json, redact: ctx.keyring.redact });
+  const outcome = withCleanCode(classify(provider.kind, answer, { nowMs: Date.now(), json, redact }), redact);
   const usage = json === undefined ? noUsage : usageOf(json, priceOf(ctx, chosen));
   if (outcome.tag === 'complete') ctx.estimator.learn(chosen.model, run.size, usage);
   return { tag: 'answered', attemptId, chosen, answer, outcome, usage, startedAtMs };
+}
+
+/** Of an answer's headers the request id alone is kept: in the files and in the ledger. */
+function withCleanRequestId(answer: Answer, redact: (text: string) => string): Answer {
+  const id = answer.tag === 'http' ? answer.headers['x-request-id'] : undefined;
+  if (answer.tag !== 'http' || id === undefined) return answer;
+  return { ...answer, headers: { ...answer.headers, 'x-request-id': redact(id) } };
+}
+
+/** A code is the provider's word too, and is kept in more places than its message. */
+function withCleanCode(outcome: Outcome, redact: (text: string) => string): Outcome {
+  return 'code' in outcome ? { ...outcome, code: redact(outcome.code) } : outcome;
 }
 
 /** Streaming a batch has no reader: answers are asked for whole. */

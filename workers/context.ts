@@ -15,6 +15,7 @@ import type { Log } from '../src/log.ts';
 import { createCircuit, type Circuit } from '../src/provider/circuit.ts';
 import type { Client } from '../src/provider/client.ts';
 import type { Names } from '../src/redis/names.ts';
+import { settleSurely } from './settling.ts';
 
 export type WorkerContext = {
   config: Config;
@@ -41,11 +42,13 @@ export type WorkerContext = {
   exclusions: Exclusions;
   /** Aborts when this worker must take and send nothing more. Calls in flight end by themselves. */
   stopping: AbortSignal;
+  /** Aborts when even answers in hand cannot be settled any more. */
+  givingUp: AbortSignal;
 };
 
 export type ContextOptions = Pick<
   WorkerContext,
-  'config' | 'redis' | 'names' | 'log' | 'keyring' | 'client' | 'stopping'
+  'config' | 'redis' | 'names' | 'log' | 'keyring' | 'client' | 'stopping' | 'givingUp'
 >;
 
 /** Host and process, so that a person can find it; random, because a process id comes back. */
@@ -63,7 +66,7 @@ export function createContext(options: ContextOptions): WorkerContext {
     attemptNonce: randomBytes(4).toString('hex'),
     listings: createListings({ redis, names, client, maxAgeMs: config.modelsMaxAgeMs, redact: keyring.redact }),
     acquire: createAcquire({ redis, names, workerId, dayBudgetNanoUsd: config.dailyBudgetNanoUsd }),
-    settle: createSettle({ redis, names }),
+    settle: settleSurely(createSettle({ redis, names }), { log: options.log, giveUp: options.givingUp }),
     estimator: createEstimator(),
     lateness: createLateness({ redis, names, log: options.log }),
     closedAtMs: new Map(),

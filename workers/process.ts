@@ -2,6 +2,7 @@
  * A worker process' inside: client, limiter, queue worker, signs of life and the burial of dead workers, started and stopped together.
  * `nightshift worker` is one of these; `nightshift run` has one beside its producer and collector.
  */
+import { once } from 'node:events';
 import type { Config } from '../src/config.ts';
 import type { Keyring } from '../src/keys/keyring.ts';
 import { registerKeys } from '../src/keys/standing.ts';
@@ -19,13 +20,15 @@ export type WorkerProcess = {
   workerId: string;
   /** Takes nothing more and waits for the calls in flight; after `graceMs` it ends them. */
   stop: (graceMs: number) => Promise<void>;
-  /** Ends the calls in flight now. */
+  /** Takes nothing more and ends the calls in flight now. */
   abortCalls: () => void;
 };
 
 export type WorkerOptions = { config: Config; keyring: Keyring; redis: RedisHandle; log: Log; concurrency: number };
 
 const recoverEveryMs = 3000;
+/** After the last call has ended, for settling it. */
+const settleGraceMs = 5000;
 
 export async function startWorkerProcess(options: WorkerOptions): Promise<WorkerProcess> {
   const { config, keyring, log, concurrency } = options;
@@ -33,7 +36,9 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
   const names = createNames(config.namespace);
   const client = createClient({ connections: concurrency, attemptTimeoutMs: config.attemptTimeoutMs });
   const stopping = new AbortController();
-  const ctx = createContext({ config, redis, names, log, keyring, client, stopping: stopping.signal });
+  const givingUp = new AbortController();
+  const signals = { stopping: stopping.signal, givingUp: givingUp.signal };
+  const ctx = createContext({ config, redis, names, log, keyring, client, ...signals });
 
   const queue = createQueue(options.redis.connectionOptions, names);
   queue.on('error', (error) => log.debug({ error: messageOf(error) }, 'queue'));
@@ -52,15 +57,25 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
 
   return {
     workerId: ctx.workerId,
-    abortCalls: () => client.abort(),
+    abortCalls() {
+      // First: what is ended now must not be sent again by this process.
+      stopping.abort();
+      client.abort();
+    },
     async stop(graceMs) {
       stopping.abort();
       const grace = setTimeout(() => client.abort(), graceMs);
-      await worker.close();
+      // BullMQ's close waits for Redis for ever when it is away (taskforcesh/bullmq#4656).
+      const patience = setTimeout(() => givingUp.abort(), graceMs + settleGraceMs);
+      await Promise.race([worker.close(), once(givingUp.signal, 'abort')]);
       clearTimeout(grace);
+      clearTimeout(patience);
       for (const timer of timers) clearInterval(timer);
-      await roster.signOff();
-      await Promise.all([client.close(), queue.close()]);
+      try {
+        await roster.signOff();
+      } finally {
+        await Promise.all([client.close(), queue.close()]);
+      }
       log.info({ workerId: ctx.workerId }, 'worker stopped');
     },
   };

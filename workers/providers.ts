@@ -45,14 +45,18 @@ export async function checkProviders(options: {
     }
     for (const refusal of refusals) await note(refusal);
     if (offered.length === 0) throw allRefused(refusals);
+    for (const { key, outcome } of refusals) {
+      log.warn({ keyName: key.name, why: wordsOf(outcome) }, `key ${key.name} was refused`);
+    }
     return { unknownModels: unknownModels(offered) };
   } finally {
     await client.close();
   }
 
   async function note({ key, outcome }: Refusal): Promise<void> {
-    if (outcome.tag === 'misconfigured') throw new AppError('config', outcome.message);
-    log.warn({ keyName: key.name, why: 'message' in outcome ? outcome.message : null }, `key ${key.name} was refused`);
+    if (outcome.tag === 'misconfigured') {
+      throw new AppError('config', `${wordsOf(outcome)}; nothing was sent. Correct the base URL: ${urlSetting(key)}`);
+    }
     if (outcome.tag === 'key_retired' || outcome.tag === 'org_retired') {
       await retireKeys(redis, names, [key.keyId], outcome.reason, outcome.untilMs);
     }
@@ -71,11 +75,36 @@ export async function checkProviders(options: {
 }
 
 function allRefused(refusals: Refusal[]): AppError {
-  const lines = refusals.map(({ key, outcome }) => {
-    const why = outcome.tag === 'key_retired' || outcome.tag === 'org_retired' ? `${outcome.reason}: ` : '';
-    return `  ${key.name} at ${key.provider.baseUrl}: ${why}${'message' in outcome ? outcome.message : outcome.tag}`;
-  });
-  const retired = refusals.filter(({ outcome }) => outcome.tag === 'key_retired' || outcome.tag === 'org_retired');
-  if (retired.length < refusals.length) return new AppError('provider', `no provider answers:\n${lines.join('\n')}`);
-  return new AppError('credentials', `every key was refused:\n${lines.join('\n')}`);
+  const reasons = new Set(refusals.map(({ outcome }) => ('reason' in outcome ? outcome.reason : null)));
+  // Several keys mostly meet the same fate: told once.
+  const namesByFate = new Map<string, string[]>();
+  for (const { key, outcome } of refusals) {
+    const reason = 'reason' in outcome ? `${outcome.reason}: ` : '';
+    const fate = `${key.provider.baseUrl}: ${reason}${wordsOf(outcome)}`;
+    namesByFate.set(fate, [...(namesByFate.get(fate) ?? []), key.name]);
+  }
+  const lines = [...namesByFate].map(([fate, names]) => `  ${names.join(', ')} at ${fate}`).join('\n');
+  if (reasons.has(null)) {
+    const [key] = refusals.map((refusal) => refusal.key);
+    const cure = `Check the network and the base URL (${key ? urlSetting(key) : ''}), then run the same command again`;
+    return new AppError('provider', `no provider answers; nothing was sent:\n${lines}\n${cure}`);
+  }
+  if ([...reasons].every((reason) => reason === 'exhausted' || reason === 'org_exhausted')) {
+    const cure = 'Raise the budget at the provider, then run the same command again';
+    return new AppError('budget', `the budget of every key is spent; nothing was sent:\n${lines}\n${cure}`);
+  }
+  const cure = 'Make new keys (Settings → API Keys), set them in place of these, and run the same command again';
+  return new AppError('credentials', `every key was refused; nothing was sent:\n${lines}\n${cure}`);
+}
+
+function urlSetting({ provider }: Key): string {
+  return `${provider.kind === provider.name ? 'PMIND_BASE_URL, or ' : ''}providers.${provider.name}.baseUrl in the configuration`;
+}
+
+/** The provider's words on one line. */
+function wordsOf(outcome: Outcome): string {
+  const message = 'message' in outcome ? outcome.message.replaceAll(/\s+/g, ' ').trim() : outcome.tag;
+  // OpenSSL's own words for it help nobody.
+  if (/wrong version number|packet length too long/i.test(message)) return 'it does not speak TLS on this port';
+  return message;
 }

@@ -6,6 +6,7 @@
 import type { Queue } from 'bullmq';
 import type { CompletionPayload } from '../jobs/completion.ts';
 import { createQueue, enqueue, isLost } from '../jobs/completion.ts';
+import { writeAnswersCsv } from '../src/batch/answers-csv.ts';
 import { loadBatch, moveBatch, type BatchRecord } from '../src/batch/batch.ts';
 import { openCollector, type Collector } from '../src/batch/collector.ts';
 import type { InputFile } from '../src/batch/input.ts';
@@ -87,19 +88,23 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
     failure = error;
   }
   producing.abort();
-  await worker?.stop(graceMs);
-  // What the last calls answered; a collector that failed (disk full) is not asked again.
-  if (!failure || isInterruption(failure)) while ((await collector.collectOnce(0)) > 0);
-  const finished = await finish(collector);
-  await drain.flush();
-  const final = finished ?? (await mustLoad());
-  options.onProgress(final);
-  const ledger = await saveManifest(final).catch((error: unknown) => {
-    if (failure) throw failure;
-    throw error;
+  return await leave().catch((error: unknown) => {
+    // What fails on the way out fails for the same reason, most of the time.
+    throw failure ?? error;
   });
-  if (failure && !finished) throw failure;
-  return { record: final, ledger };
+
+  async function leave(): Promise<RunResult> {
+    await worker?.stop(graceMs);
+    // What the last calls answered; a collector that failed (disk full) is not asked again.
+    if (!failure || isInterruption(failure)) while ((await collector.collectOnce(0)) > 0);
+    const finished = await finish(collector);
+    await drain.flush();
+    const final = finished ?? (await mustLoad());
+    options.onProgress(final);
+    const ledger = await saveManifest(final);
+    if (failure && !finished) throw failure;
+    return { record: final, ledger };
+  }
 
   async function mustLoad(): Promise<BatchRecord> {
     const loaded = await loadBatch(redis.client, names, batchId);
@@ -142,6 +147,8 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       const isWhole = from.committed().lines >= record.total;
       if (!isWhole && performance.now() - loadedAt < progressEveryMs) continue;
       loadedAt = performance.now();
+      // A Redis that takes no more writes says so here; without this, only to the jobs, one by one.
+      await redis.client.hset(names.batch(batchId), 'seenAt', Date.now());
       const now = await mustLoad();
       options.onProgress(now);
       if (isWhole || now.status !== 'in_progress') return;
@@ -162,6 +169,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       await putInOrder(record.outputFile);
       await putInOrder(record.errorFile);
     }
+    if (record.options.csv) await writeAnswersCsv(record, options.config.prices);
     await move('completed');
     await redis.client.del(names.done(batchId), names.attempts(batchId), names.results(batchId));
     return mustLoad();

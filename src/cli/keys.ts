@@ -5,6 +5,7 @@ import { createKeyring, requireKeys } from '../keys/keyring.ts';
 import { readStanding, type Standing } from '../keys/standing.ts';
 import { readWindow, type WindowUse } from '../keys/window-use.ts';
 import { formatCount, formatUsd } from '../ledger/report.ts';
+import { registerKeyActions } from './keys-actions.ts';
 import type { Globals } from './main.ts';
 import { configOf, openSession } from './session.ts';
 import { renderTable } from './table.ts';
@@ -29,6 +30,7 @@ export function registerKeys(program: Command): void {
       if (unknown !== undefined) keys.error(`nightshift: unknown command 'keys ${unknown}'`);
       await list(command.optsWithGlobals<KeysOptions>());
     });
+  registerKeyActions(keys);
 }
 
 async function list(options: KeysOptions): Promise<void> {

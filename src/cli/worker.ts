@@ -2,7 +2,9 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { createKeyring, requireKeys } from '../keys/keyring.ts';
 import { autoConcurrency, startWorkerProcess } from '../../workers/process.ts';
+import { registerKeys } from '../keys/standing.ts';
 import { createInterrupts } from './interrupts.ts';
+import { watchKeys } from './key-reload.ts';
 import type { Globals } from './main.ts';
 import { configOf, openSession } from './session.ts';
 
@@ -28,7 +30,9 @@ async function work(options: WorkerOptions): Promise<void> {
   const keyring = createKeyring(config);
   requireKeys(keyring);
   // A service's log is read by programs.
-  await using session = await openSession({ ...options, logLevel: options.logLevel ?? 'warn' }, config);
+  await using session = await openSession({ ...options, logLevel: options.logLevel ?? 'warn' }, config, {
+    waitsForRedis: true,
+  });
   const say = (text: string) => process.stderr.write(`${text}\n`);
   const interrupts = createInterrupts(say);
   const concurrency = options.concurrency === 'auto' ? autoConcurrency(keyring) : options.concurrency;
@@ -36,6 +40,13 @@ async function work(options: WorkerOptions): Promise<void> {
   say(
     `Worker ${worker.workerId} on ${session.redis.describe()}: ${keyring.keys.length} keys, ${concurrency} calls at once.`,
   );
+  using _reload = watchKeys({
+    globals: options,
+    config,
+    keyring,
+    register: (keys) => registerKeys(session.redis.client, session.names, keys),
+    say,
+  });
   await new Promise<void>((resolve) => interrupts.stop.addEventListener('abort', () => resolve(), { once: true }));
   interrupts.abort.addEventListener('abort', () => worker.abortCalls(), { once: true });
   await worker.stop(graceMs);

@@ -16,8 +16,13 @@ export type Key = Omit<KeyConfig, 'secretFrom' | 'provider' | 'bucket'> & {
 };
 
 export type Keyring = {
-  keys: Key[];
-  byId: ReadonlyMap<string, Key>;
+  readonly keys: readonly Key[];
+  readonly byId: ReadonlyMap<string, Key>;
+  /**
+   * Takes over a changed configuration: the next request sees the new keys. Calls in flight on a key that is gone end
+   * as they are. Errors as `createKeyring`; the keys are then as they were.
+   */
+  replace: (config: KeyringConfig) => { added: string[]; removed: string[]; changed: string[] };
   /** Replaces every secret, and every long part of one, by its key's name. */
   redact: (text: string) => string;
 };
@@ -26,8 +31,52 @@ export function keyIdOf(secret: string): string {
   return createHash('sha256').update(secret).digest('hex').slice(0, 12);
 }
 
+export type KeyringConfig = Pick<Config, 'keys' | 'providers'>;
+
 /** Errors: `config` when a key is malformed (names the key and where it came from, never the secret) or doubled. */
-export function createKeyring(config: Pick<Config, 'keys' | 'providers'>): Keyring {
+export function createKeyring(config: KeyringConfig): Keyring {
+  let byId = readKeys(config);
+  let keys = [...byId.values()];
+  // Secrets that were ours once are redacted for ever: answers to their last calls are still on the way.
+  const known = new Map(byId);
+  let redact = createRedactor(keys);
+  return {
+    get keys() {
+      return keys;
+    },
+    get byId() {
+      return byId;
+    },
+    redact: (text) => redact(text),
+    replace(changedConfig) {
+      const next = readKeys(changedConfig);
+      const names = (ids: Iterable<string>, of: ReadonlyMap<string, Key>) =>
+        [...ids].map((id) => of.get(id)?.name ?? id);
+      const kept = [...next.keys()].filter((id) => byId.has(id));
+      const result = {
+        added: names(
+          [...next.keys()].filter((id) => !byId.has(id)),
+          next,
+        ),
+        removed: names(
+          [...byId.keys()].filter((id) => !next.has(id)),
+          byId,
+        ),
+        changed: names(
+          kept.filter((id) => JSON.stringify(next.get(id)) !== JSON.stringify(byId.get(id))),
+          next,
+        ),
+      };
+      for (const [id, key] of next) known.set(id, key);
+      byId = next;
+      keys = [...next.values()];
+      redact = createRedactor([...known.values()]);
+      return result;
+    },
+  };
+}
+
+function readKeys(config: KeyringConfig): Map<string, Key> {
   const byId = new Map<string, Key>();
   for (const { secretFrom, provider: providerName, bucket, ...key } of config.keys) {
     const provider = config.providers[providerName];
@@ -39,8 +88,7 @@ export function createKeyring(config: Pick<Config, 'keys' | 'providers'>): Keyri
     if (twin) throw new AppError('config', `keys "${twin.name}" and "${key.name}" hold the same secret`);
     byId.set(keyId, { ...key, keyId, provider, bucketId: bucket ?? keyId });
   }
-  const keys = [...byId.values()];
-  return { keys, byId, redact: createRedactor(keys) };
+  return byId;
 }
 
 /** Errors: `credentials` with the ways to give a key, when there is none. */
@@ -58,7 +106,7 @@ const shortestSecretPart = 12;
 /** A stretch that could be a cut-out of a secret: providers echo a key shortened, or in capitals. */
 const stretches = new RegExp(`[A-Za-z0-9]{${shortestSecretPart},}`, 'g');
 
-function createRedactor(keys: Key[]): (text: string) => string {
+function createRedactor(keys: readonly Key[]): (text: string) => string {
   const parts = keys
     .flatMap((key) => [key.secret, ...key.secret.split(':')].map((part) => ({ part, name: key.name })))
     .filter(({ part }) => part.length >= shortestSecretPart)

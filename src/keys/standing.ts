@@ -23,7 +23,7 @@ export type Standing = {
 };
 
 /** So that anyone can put a name to a key id. */
-export async function registerKeys(redis: Redis, names: Names, keys: Key[]): Promise<void> {
+export async function registerKeys(redis: Redis, names: Names, keys: readonly Key[]): Promise<void> {
   const pipeline = redis.pipeline();
   for (const { keyId, name, provider, org } of keys) {
     pipeline.hset(names.key(keyId), { name, provider: provider.name, org });
@@ -48,17 +48,33 @@ export async function retireKeys(
   await pipeline.exec();
 }
 
-/** Half-open now: the next request tries the key. Returns the names of the keys that were retired. */
-export async function reopenKeys(redis: Redis, names: Names, keys: Key[]): Promise<string[]> {
+/**
+ * Half-open now: the next request tries the key. Only retired keys, or with `draining` also those that a person took
+ * out. Returns the names of the keys it opened.
+ */
+export async function reopenKeys(
+  redis: Redis,
+  names: Names,
+  keys: readonly Key[],
+  options: { draining: boolean } = { draining: false },
+): Promise<string[]> {
   const now = await redisTimeMs(redis);
-  const reopened: string[] = [];
+  const opened: string[] = [];
   for (const key of keys) {
-    if ((await redis.hget(names.key(key.keyId), 'standing')) !== 'retired') continue;
+    const standing = await redis.hget(names.key(key.keyId), 'standing');
+    if (standing !== 'retired' && !(options.draining && (standing === 'draining' || standing === 'cooling'))) continue;
     // `reopened`: answers to calls sent before this moment tell of the past (settle.lua).
-    await redis.hset(names.key(key.keyId), { until: now, reopened: now, probe: '' });
-    reopened.push(key.name);
+    await redis.hset(names.key(key.keyId), { standing: 'retired', until: now, reopened: now, probe: '' });
+    opened.push(key.name);
   }
-  return reopened;
+  return opened;
+}
+
+/** Nothing more is sent on it until a person resumes it. */
+export async function drainKey(redis: Redis, names: Names, keyId: string): Promise<{ inFlight: number }> {
+  const since = await redisTimeMs(redis);
+  await redis.hset(names.key(keyId), { standing: 'draining', reason: 'drained', since, until: 0, probe: '' });
+  return { inFlight: Number((await redis.hget(names.key(keyId), 'inflight')) ?? 0) };
 }
 
 const fieldsSchema = z.object({

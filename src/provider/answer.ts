@@ -5,8 +5,16 @@
 import { z } from 'zod';
 
 export type Answer =
-  | { tag: 'http'; status: number; headers: Record<string, string>; body: string; durationMs: number }
-  /** No whole answer: `code` is `timeout`, `connect`, `reset`, `cut`, `too_large` or `aborted`. */
+  | {
+      tag: 'http';
+      status: number;
+      headers: Record<string, string>;
+      body: string;
+      durationMs: number;
+      /** From sending to the first piece of the answer, where it was streamed. */
+      firstTokenMs?: number | null;
+    }
+  /** No whole answer: `code` is `timeout`, `idle`, `connect`, `reset`, `cut`, `too_large` or `aborted`. */
   | { tag: 'failure'; code: string; message: string; durationMs: number };
 
 export type ErrorBody = {

@@ -7,6 +7,8 @@ import type { ProviderKind } from '../config.ts';
 export type Profile = {
   chatPath: string;
   modelsPath: string;
+  /** A page that only a working key may read, and that costs nothing; null where none is known. */
+  proofPath: string | null;
   authHeaders: (secret: string) => Record<string, string>;
   /** Why this cannot be a key (expected, got, cure; never the key itself), or null when its form is right. */
   secretProblem: (secret: string) => string | null;
@@ -19,6 +21,7 @@ export type Profile = {
 const privatemind: Profile = {
   chatPath: '/v1/chat/completions',
   modelsPath: '/v1/models',
+  proofPath: '/v1/usage?limit=1',
   authHeaders: (secret) => ({ authorization: `Bearer ${secret}` }),
   secretProblem(secret) {
     const form = 'expected <access_key_id>:<secret>, the whole token from Settings → API Keys';

@@ -103,12 +103,9 @@ const table: [string, [number, Step][]][] = [
     [
       ...opened,
       [1000, 'go'],
-      ...[20, 40, 59].map((s): [number, Step] => [s * 1000 - 0, 'wait 1000']),
+      ...Array.from({ length: 14 }, (_, index): [number, Step] => [3000 + index * 4000, 'wait 1000']),
       [60_000, 'give_up'],
-    ].map(
-      // Somebody asks every few seconds in between.
-      (step) => step as [number, Step],
-    ),
+    ],
   ],
   [
     'goes on after giving up, when somebody resumes later',

@@ -124,7 +124,8 @@ describe('a requested name', () => {
 
 describe('the nearest names', () => {
   it('are ids and aliases of models that can chat, nearest first', () => {
-    expect(nearestNames(listing, 'qwen-flsh')).toEqual(['qwen-flash', 'qwen-vl', 'fast', 'default', 'reasoning']);
+    expect(nearestNames(listing, 'qwen-flsh').slice(0, 2)).toEqual(['qwen-flash', 'qwen-vl']);
+    expect(nearestNames(listing, 'fats', 1)).toEqual(['fast']);
     expect(nearestNames(listing, 'embed-small')).not.toContain('embed-small');
   });
 
