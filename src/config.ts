@@ -6,9 +6,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { z } from 'zod';
-import { AppError, messageOf } from './errors.ts';
+import { describeConfigIssue } from './config-issue.ts';
+import { AppError, messageOf, systemErrorCode } from './errors.ts';
 
-export const providerKinds = ['privatemind'] as const;
+export const providerKinds = ['privatemind', 'curate-me', 'openai'] as const;
 export type ProviderKind = (typeof providerKinds)[number];
 
 const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected letters, digits, ".", "_" or "-"');
@@ -32,6 +33,11 @@ const keySchema = z.strictObject({
   name,
   provider: name,
   secretEnv: z.string().min(1).describe('The environment variable that holds the secret.'),
+  upstreamSecretEnv: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Curate-Me: the variable that holds the upstream provider\u2019s own key.'),
   rpm: limit.optional().describe('Requests per window. Default "auto".'),
   tpm: limit.optional().describe('Tokens per window. Default null.'),
   tpmCounts: z.enum(['used', 'requested']).optional().describe('What tpm counts. Default "used".'),
@@ -39,6 +45,11 @@ const keySchema = z.strictObject({
   budgetUsd: z.number().positive().optional(),
   org: name.optional().describe('Keys of one organisation share its cap. Default: one per provider.'),
   bucket: name.optional().describe('Keys that share one limit name the same bucket. Default: one per key.'),
+});
+
+const priceSchema = z.strictObject({
+  inputUsdPerMTok: z.number().nonnegative(),
+  outputUsdPerMTok: z.number().nonnegative(),
 });
 
 export const configSchema = z.strictObject({
@@ -50,12 +61,7 @@ export const configSchema = z.strictObject({
   keys: z.array(keySchema).optional(),
   fallbacks: z.record(z.string(), z.array(z.string())).optional(),
   aliases: z.record(name, z.record(z.string(), z.string())).optional(),
-  prices: z
-    .record(
-      z.string(),
-      z.strictObject({ inputUsdPerMTok: z.number().nonnegative(), outputUsdPerMTok: z.number().nonnegative() }),
-    )
-    .optional(),
+  prices: z.record(z.string(), priceSchema).optional(),
   attempts: positiveInt.max(100).optional(),
   attemptTimeoutMs: timerMs.optional(),
   deadlineMs: positiveInt.optional(),
@@ -78,6 +84,7 @@ export type KeyConfig = {
   /** The environment variable, for messages; never the secret. */
   secretFrom: string;
   secret: string;
+  upstreamSecret: string | null;
   rpm: number | 'auto' | null;
   tpm: number | 'auto' | null;
   tpmCounts: 'used' | 'requested';
@@ -126,6 +133,18 @@ const defaultsByKind: Record<ProviderKind, ProviderDefaults> = {
     keysEnv: 'PMIND_KEYS',
     baseUrlEnv: 'PMIND_BASE_URL',
   },
+  'curate-me': {
+    baseUrl: 'https://api.curate-me.ai',
+    keyEnv: 'CM_API_KEY',
+    keysEnv: 'CM_API_KEYS',
+    baseUrlEnv: 'CM_BASE_URL',
+  },
+  openai: {
+    baseUrl: 'https://api.openai.com',
+    keyEnv: 'OPENAI_API_KEY',
+    keysEnv: 'OPENAI_API_KEYS',
+    baseUrlEnv: 'OPENAI_BASE_URL',
+  },
 };
 
 export const nanoUsdPerUsd = 1e9;
@@ -165,7 +184,8 @@ function readConfigFile(given: string | undefined, cwd: string): { file: string 
   try {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
-    throw new AppError('config', `cannot read the configuration ${file}: ${messageOf(cause)}`, { cause });
+    const why = systemErrorCode(cause) === 'ENOENT' ? 'there is no such file' : messageOf(cause);
+    throw new AppError('config', `cannot read the configuration ${file}: ${why}; correct --config`, { cause });
   }
   let json: unknown;
   try {
@@ -176,31 +196,17 @@ function readConfigFile(given: string | undefined, cwd: string): { file: string 
   }
   const parsed = configSchema.safeParse(json);
   if (parsed.success) return { file, raw: parsed.data };
-  const lines = parsed.error.issues.map((issue) => `  ${describeIssue(issue)}`);
+  const lines = parsed.error.issues.map((issue) => `  ${describeConfigIssue(issue, json, fieldsAt(issue.path))}`);
   throw new AppError('config', `${file} is not a valid configuration:\n${lines.join('\n')}`);
 }
 
-function describeIssue(issue: z.core.$ZodIssue): string {
-  const at = issue.path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${String(part)}`)).join('');
-  const place = at === '' ? 'the top level' : at.replace(/^\./, '');
-  if (issue.code === 'unrecognized_keys') {
-    const known = placeKeys(issue.path);
-    return `${place}: unknown field ${issue.keys.map((key) => `"${key}"`).join(', ')}${known ? ` (known: ${known})` : ''}`;
-  }
-  return `${place}: ${issue.message}`;
-}
-
 /** The fields that an object at this path may have, for the message about an unknown one. */
-function placeKeys(at: readonly PropertyKey[]): string | null {
-  const shape =
-    at.length === 0
-      ? configSchema.shape
-      : at[0] === 'keys'
-        ? keySchema.shape
-        : at[0] === 'providers'
-          ? providerSchema.shape
-          : null;
-  return shape ? Object.keys(shape).join(', ') : null;
+function fieldsAt(at: readonly PropertyKey[]): string[] {
+  const [place] = at;
+  if (place === undefined) return Object.keys(configSchema.shape);
+  if (place === 'keys') return Object.keys(keySchema.shape);
+  if (place === 'providers') return Object.keys(providerSchema.shape);
+  return place === 'prices' ? Object.keys(priceSchema.shape) : [];
 }
 
 function resolveProviders(
@@ -209,12 +215,17 @@ function resolveProviders(
   file: string | null,
 ): Record<string, ProviderConfig> {
   const given = new Map(Object.entries(raw.providers ?? {}));
-  for (const kind of providerKinds) if (!given.has(kind)) given.set(kind, {});
+  // A kind that nobody uses is not looked at: its variables may be meant for other programs.
+  for (const kind of providerKinds) if (!given.has(kind) && isUsed(kind, raw, env)) given.set(kind, {});
   const providers: Record<string, ProviderConfig> = {};
   for (const [providerName, provider] of given) {
     const kind = provider.kind ?? providerKinds.find((known) => known === providerName);
     const at = `${file ?? 'the environment'}: providers.${providerName}`;
-    if (!kind) throw new AppError('config', `${at}: needs "kind", one of ${providerKinds.join(', ')}`);
+    if (!kind)
+      throw new AppError(
+        'config',
+        `${at}: needs "kind", one of ${providerKinds.join(', ')} (or use one of these as its name)`,
+      );
     const defaults = defaultsByKind[kind];
     const fromEnv = providerName === kind ? env[defaults.baseUrlEnv] : undefined;
     const baseUrl = provider.baseUrl ?? (fromEnv || defaults.baseUrl);
@@ -227,6 +238,13 @@ function resolveProviders(
     };
   }
   return providers;
+}
+
+function isUsed(kind: ProviderKind, raw: ConfigFile, env: NodeJS.ProcessEnv): boolean {
+  if (kind === 'privatemind') return true;
+  if (raw.keys) return raw.keys.some(({ provider }) => provider === kind);
+  const { keyEnv, keysEnv } = defaultsByKind[kind];
+  return Boolean(env[keyEnv] || env[keysEnv]);
 }
 
 function normaliseBaseUrl(text: string, allowInsecure: boolean, at: string): string {
@@ -244,6 +262,8 @@ function normaliseBaseUrl(text: string, allowInsecure: boolean, at: string): str
   return (url.origin + url.pathname).replace(/\/+$/, '').replace(/\/+v1$/, '');
 }
 
+const variableName = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
 function keysOfFile(
   keys: NonNullable<ConfigFile['keys']>,
   providers: Record<string, ProviderConfig>,
@@ -258,16 +278,21 @@ function keysOfFile(
     if (!Object.hasOwn(providers, key.provider)) {
       throw new AppError(
         'config',
-        `${at}: unknown provider "${key.provider}" (known: ${Object.keys(providers).join(', ')})`,
+        `${at}: unknown provider "${key.provider}" (known: ${[...new Set([...Object.keys(providers), ...providerKinds])].join(', ')})`,
       );
     }
-    const secret = env[key.secretEnv]?.trim();
-    if (!secret) throw new AppError('config', `${at}: the environment variable ${key.secretEnv} is not set`);
+    if (!variableName.test(key.secretEnv)) {
+      // Not shown: it may be the secret itself.
+      const cure = 'such as PMIND_KEY_A, and the secret in that variable, not in this file';
+      throw new AppError('config', `${at}: secretEnv: expected the name of an environment variable, ${cure}`);
+    }
+    const secret = secretIn(env, key.secretEnv, at);
     return {
       name: key.name,
       provider: key.provider,
       secretFrom: key.secretEnv,
       secret,
+      upstreamSecret: key.upstreamSecretEnv === undefined ? null : secretIn(env, key.upstreamSecretEnv, at),
       rpm: key.rpm === undefined ? 'auto' : key.rpm,
       tpm: key.tpm ?? null,
       tpmCounts: key.tpmCounts ?? 'used',
@@ -277,6 +302,12 @@ function keysOfFile(
       bucket: key.bucket ?? null,
     };
   });
+}
+
+function secretIn(env: NodeJS.ProcessEnv, variable: string, at: string): string {
+  const secret = env[variable]?.trim();
+  if (secret) return secret;
+  throw new AppError('config', `${at}: the environment variable ${variable} is not set; set it to the key's secret`);
 }
 
 function keysOfEnvironment(env: NodeJS.ProcessEnv): KeyConfig[] {
@@ -296,6 +327,7 @@ function keysOfEnvironment(env: NodeJS.ProcessEnv): KeyConfig[] {
         provider: kind,
         secretFrom: variable,
         secret,
+        upstreamSecret: null,
         rpm: 'auto',
         tpm: null,
         tpmCounts: 'used',

@@ -38,11 +38,10 @@ export async function callProvider(
     return { tag: 'void' };
   }
   const startedAtMs = Date.now();
-  const { provider, secret } = chosen.key;
+  const { provider } = chosen.key;
   const { redact } = ctx.keyring;
   const received = await ctx.client.chat({
-    provider,
-    secret,
+    sender: chosen.key,
     body: bodyFor(request.body, chosen.model),
     onSent: () => ctx.lateness.note(chosen.key, performance.now() - dueAtMs),
   });

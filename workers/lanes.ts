@@ -56,7 +56,7 @@ export function createLanes(acquire: Acquire, { longestWaitMs, outdatedAfterMs }
           // The front decides: what is behind it must not overtake a request that waits for more room.
           if (waitMs === 0) {
             waitMs = reply.value.waitMs;
-            lane.pokable = reply.value.why !== 'rate' && reply.value.why !== 'cooling';
+            lane.pokable = mayEndSooner(waiting.request, reply.value.why);
           }
         }
       }
@@ -66,6 +66,12 @@ export function createLanes(acquire: Acquire, { longestWaitMs, outdatedAfterMs }
     }
     lane.busy = false;
     if (lane.waiting.length === 0 && !lane.timer) lanes.delete(name);
+  }
+
+  /** An answer gives back the tokens that were estimated and not used. What the clock alone frees, it does not. */
+  function mayEndSooner({ candidates }: AcquireRequest, why: string): boolean {
+    if (why !== 'rate') return why !== 'cooling';
+    return candidates.some(({ key }) => typeof key.tpm === 'number' && key.tpmCounts === 'used');
   }
 
   function isCurrent({ since, resolve }: Waiting): boolean {

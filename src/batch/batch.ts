@@ -28,6 +28,15 @@ export type BatchStatus = (typeof batchStatuses)[number];
 /** Why a batch is paused; the code decides the exit code. */
 export type Stop = { code: AppErrorCode; cause: string };
 
+/** Where the rows of a rendered input are kept (render.ts). */
+const rowsSchema = z.object({
+  path: z.string(),
+  source: z.string(),
+  compressed: z.boolean(),
+  format: z.enum(['csv', 'jsonl']),
+  delimiter: z.string(),
+});
+
 const optionsSchema = z.object({
   model: z.string().nullable(),
   attempts: z.number().int().positive(),
@@ -35,6 +44,9 @@ const optionsSchema = z.object({
   skipInvalid: z.boolean(),
   pinModels: z.boolean(),
   ordered: z.boolean(),
+  // Batches of earlier versions have neither.
+  csv: z.boolean().default(false),
+  rows: rowsSchema.nullable().default(null),
 });
 export type BatchOptions = z.infer<typeof optionsSchema>;
 
@@ -68,9 +80,9 @@ export type BatchRecord = BatchFiles & {
 export type Commit = { streamId: string; lines: number; outputBytes: number; errorBytes: number };
 export type LowWater = { offset: number; line: number; requests: number };
 
-export type NewBatch = Pick<
+export type NewBatch = { options: z.input<typeof optionsSchema> } & Pick<
   BatchRecord,
-  'name' | 'options' | 'inputSha256' | 'inputMark' | 'total' | 'budgetNanoUsd' | keyof BatchFiles
+  'name' | 'inputSha256' | 'inputMark' | 'total' | 'budgetNanoUsd' | keyof BatchFiles
 >;
 
 /** No hyphen: job ids and line references put one behind it. */
@@ -180,4 +192,11 @@ export function pauseBatch(redis: Redis, names: Names, batchId: string, stop: St
 
 export async function setBudget(redis: Redis, names: Names, batchId: string, budgetNanoUsd: number): Promise<void> {
   await redis.hset(names.batch(batchId), { budget: budgetNanoUsd });
+}
+
+/** `--csv`, said when the batch had been begun without. */
+export async function askForCsv(redis: Redis, names: Names, batch: BatchRecord): Promise<BatchRecord> {
+  const options = { ...batch.options, csv: true };
+  await redis.hset(names.batch(batch.batchId), { options: JSON.stringify(options) });
+  return { ...batch, options };
 }

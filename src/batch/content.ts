@@ -9,7 +9,10 @@ type Magic = { bytes: string; looksLike: string };
 const magics: Magic[] = [
   { bytes: '\xff\xfe', looksLike: 'UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8' },
   { bytes: '\xfe\xff', looksLike: 'UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8' },
-  { bytes: 'PK\x03\x04', looksLike: 'a zip archive or an Excel workbook; unpack it, or export it as JSONL' },
+  {
+    bytes: 'PK\x03\x04',
+    looksLike: 'a zip archive or an Excel workbook; unpack it, or export it as CSV (UTF-8) or JSONL',
+  },
   { bytes: '\x28\xb5\x2f\xfd', looksLike: 'a zstd file; unpack it: zstd -d' },
   { bytes: 'BZh', looksLike: 'a bzip2 file; unpack it: bunzip2' },
   { bytes: '\xfd7zXZ\0', looksLike: 'an xz file; unpack it: unxz' },

@@ -18,14 +18,20 @@ export async function findBatch(redis: Redis, names: Names, nameOrId: string | n
     const cure = 'begin one with: nightshift run <input>';
     const unfinished = all.find(({ status }) => status !== 'completed' && status !== 'cancelled');
     if (unfinished) return unfinished;
-    throw new AppError('usage', all.length === 0 ? `there is no batch yet; ${cure}` : `every batch is finished; ${cure}`);
+    throw new AppError(
+      'usage',
+      all.length === 0 ? `there is no batch yet; ${cure}` : `every batch is finished; ${cure}`,
+    );
   }
   const byName = all.filter(({ name }) => name === nameOrId);
   const found = byName.length > 0 ? byName : all.filter(({ batchId }) => batchId.startsWith(nameOrId));
   const [first, ...others] = found;
   if (!first) {
     const known = all.slice(0, 5).map(({ name }) => name);
-    throw new AppError('usage', `no batch "${nameOrId}"${known.length > 0 ? `; the latest: ${known.join(', ')}` : ', nor any other'}`);
+    throw new AppError(
+      'usage',
+      `no batch "${nameOrId}"${known.length > 0 ? `; the latest: ${known.join(', ')}` : ', nor any other'}`,
+    );
   }
   if (others.length > 0) {
     const lines = found.map(({ batchId, manifestFile }) => `  ${batchId}  ${manifestFile}`);

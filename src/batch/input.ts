@@ -11,6 +11,7 @@ import type { Stats } from 'node:fs';
 import { AppError, messageOf } from '../errors.ts';
 import { describeReadError, readBytes } from './bytes.ts';
 import { isGzip, looksLike } from './content.ts';
+import type { RowsFile } from './rows.ts';
 
 export type InputFile = {
   /** Absolute. */
@@ -24,33 +25,51 @@ export type InputFile = {
   sizeBytes: number;
   mtimeMs: number;
   inode: number;
+  /** Set where it was rendered from rows (render.ts); then `source` and `name` are those of the person's file. */
+  rendered?: RenderedFrom;
   /** Throws `input` when the file is no longer the one that was opened. */
   assertUnchanged: () => Promise<void>;
 };
+
+export type RenderedFrom = {
+  /** As the person has it; null when a batch goes on, since it may be another file by then. */
+  given: RowsFile | null;
+  /** A copy beside the rendered file; there when somebody asked for the rows to be kept. */
+  kept: RowsFile;
+};
+
+/** For messages: what the content should be, and of what there must be some. */
+type Expected = { content: string; unit: string };
+const requests: Expected = { content: 'JSONL text', unit: 'one JSON object per line' };
 
 /**
  * Opens `source`, or with `-` spools `stdin` to `<spoolDir>/<sha256>.jsonl`: the same content is the same file, so the
  * same command goes on where it stopped. Errors: `input`, naming the file, what it is and what to do; `disk`.
  */
-export async function openInput(source: string, options: { spoolDir: string; stdin?: Readable }): Promise<InputFile> {
-  if (source !== '-') return openPath(path.resolve(source), source, nameOf(source));
+export async function openInput(
+  source: string,
+  options: { spoolDir: string; stdin?: Readable; expected?: Expected },
+): Promise<InputFile> {
+  const expected = options.expected ?? requests;
+  if (source !== '-') return openPath(path.resolve(source), source, nameOf(source), expected);
   const { file, sha256 } = await spool(options.stdin ?? process.stdin, options.spoolDir);
-  return openPath(file, 'standard input', `stdin-${sha256.slice(0, 12)}`);
+  return openPath(file, 'standard input', `stdin-${sha256.slice(0, 12)}`, expected);
 }
 
-/** `dir/X.jsonl` and `X.jsonl.gz` → `X`. */
+/** `dir/X.jsonl`, `X.jsonl.gz` and `X.csv` → `X`. */
 function nameOf(source: string): string {
   const base = path.basename(source);
-  return base.replace(/\.gz$/i, '').replace(/(?<=.)\.(jsonl|ndjson)$/i, '') || base;
+  return base.replace(/\.gz$/i, '').replace(/(?<=.)\.(jsonl|ndjson|csv|tsv)$/i, '') || base;
 }
 
-async function openPath(file: string, source: string, name: string): Promise<InputFile> {
+async function openPath(file: string, source: string, name: string, expected: Expected): Promise<InputFile> {
   const at = { path: file, source };
-  const stats = await statInput(at);
+  const stats = await statInput(at, expected);
   const head = await readHead({ ...at, compressed: false });
   const compressed = isGzip(head);
   const content = looksLike(compressed ? await readHead({ ...at, compressed }) : head);
-  if (content !== null) throw new AppError('input', `${source}: expected JSONL text, but it looks like ${content}`);
+  if (content !== null)
+    throw new AppError('input', `${source}: expected ${expected.content}, but it looks like ${content}`);
   return {
     path: file,
     source,
@@ -63,7 +82,7 @@ async function openPath(file: string, source: string, name: string): Promise<Inp
   };
 }
 
-async function statInput(at: { path: string; source: string }): Promise<Stats> {
+async function statInput(at: { path: string; source: string }, expected: Expected): Promise<Stats> {
   let stats: Stats;
   try {
     stats = await stat(at.path);
@@ -78,7 +97,7 @@ async function statInput(at: { path: string; source: string }): Promise<Stats> {
       `${at.source}: expected a file, got a pipe or a device, which can be read once only; ${cure}`,
     );
   }
-  if (stats.size === 0) throw new AppError('input', `${at.source} is empty; expected one JSON object per line`);
+  if (stats.size === 0) throw new AppError('input', `${at.source} is empty; expected ${expected.unit}`);
   return stats;
 }
 

@@ -19,9 +19,17 @@ export type Lease = {
 export type LeaseTiming = { leaseMs: number; renewEveryMs: number };
 const defaultTiming: LeaseTiming = { leaseMs: 15_000, renewEveryMs: 3000 };
 
-/** Compare-and-delete, compare-and-extend: two lines of Lua each, the usual ones for a lock with a token. */
+/** Compare-and-delete, the usual one for a lock with a token. */
 const deleteIfOurs = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
-const extendIfOurs = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0`;
+/**
+ * Also takes a lease that ran out in an outage and was taken by nobody. One step, and the same when it is sent again: a
+ * SET NX whose answer was lost with the connection would find our own token the second time.
+ */
+const extendUnlessTaken = `
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`;
 
 /** Tokens of this process. */
 const heldHere = new Set<string>();
@@ -35,33 +43,37 @@ export async function takeLease(
 ): Promise<Lease> {
   const name = names.lease(batchId);
   const token = `${hostname()} ${process.pid} ${randomBytes(8).toString('hex')}`;
-  while ((await redis.set(name, token, 'PX', leaseMs, 'NX')) !== 'OK') {
-    const holder = await redis.get(name);
-    if (holder === null) continue;
-    if (!isDead(holder)) throw new AppError('usage', alreadyRunning(batchId, holder));
-    await redis.eval(deleteIfOurs, 1, name, holder);
+  // Before Redis has it: another run in this process may see it there sooner than we hear that it is ours.
+  heldHere.add(token);
+  try {
+    while ((await redis.set(name, token, 'PX', leaseMs, 'NX')) !== 'OK') {
+      const holder = await redis.get(name);
+      // Sent twice, because its first answer was lost with the connection.
+      if (holder === token) break;
+      if (holder === null) continue;
+      if (!isDead(holder)) throw new AppError('usage', alreadyRunning(batchId, holder));
+      await redis.eval(deleteIfOurs, 1, name, holder);
+    }
+  } catch (error) {
+    heldHere.delete(token);
+    throw error;
   }
 
-  heldHere.add(token);
   let onLost: () => void = () => {};
   const lost = new Promise<void>((resolve) => (onLost = resolve));
-  let isOver = false;
   const timer = setInterval(() => {
     // A Redis that does not answer just now is asked again by the next tick.
     renew().catch(() => undefined);
   }, renewEveryMs);
 
   async function renew(): Promise<void> {
-    if ((await redis.eval(extendIfOurs, 1, name, token, leaseMs)) === 1 || isOver) return;
-    // Gone through an outage longer than the lease and taken by nobody: ours again.
-    if ((await redis.set(name, token, 'PX', leaseMs, 'NX')) === 'OK') return;
+    if ((await redis.eval(extendUnlessTaken, 1, name, token, leaseMs)) === 1) return;
     // For good: what others did meanwhile is not undone by their leaving.
     end();
     onLost();
   }
 
   function end(): void {
-    isOver = true;
     clearInterval(timer);
     heldHere.delete(token);
   }

@@ -27,9 +27,13 @@ export async function readManifest(file: string): Promise<ManifestAnchor | null>
     text = await readFile(file, 'utf8');
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return null;
-    throw new AppError('input', `cannot read ${file}: ${messageOf(error)}; give this user access, or choose another --out`, {
-      cause: error,
-    });
+    throw new AppError(
+      'input',
+      `cannot read ${file}: ${messageOf(error)}; give this user access, or choose another --out`,
+      {
+        cause: error,
+      },
+    );
   }
   try {
     return manifestSchema.parse(JSON.parse(text));
@@ -44,20 +48,54 @@ export async function readManifest(file: string): Promise<ManifestAnchor | null>
   }
 }
 
+/** Replaces the batch's manifest: for whoever holds its lease. Errors: `disk`. */
 export async function writeManifest(record: BatchRecord, ledger: BatchSummary): Promise<void> {
-  const text = `${JSON.stringify(manifestOf(record, ledger), null, 2)}\n`;
-  const temporary = path.join(path.dirname(record.manifestFile), `.${path.basename(record.manifestFile)}.tmp`);
+  const temporary = temporaryOf(record, 'tmp');
   try {
-    const handle = await open(temporary, 'w');
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await writeWhole(temporary, record, ledger);
     await rename(temporary, record.manifestFile);
   } catch (cause) {
     throw diskError(record.manifestFile, cause);
+  }
+}
+
+/**
+ * Writes a new batch's manifest where there is none. False when another command was quicker: the place, and with it
+ * the output files, belong to its batch. Errors: `disk`.
+ */
+export async function claimManifest(record: BatchRecord, ledger: BatchSummary): Promise<boolean> {
+  // A name of its own: once linked it is the manifest, and no other command may write to it.
+  const temporary = temporaryOf(record, `${randomBytes(6).toString('hex')}.tmp`);
+  try {
+    await writeWhole(temporary, record, ledger);
+    // Unlike a rename, a link never replaces.
+    await link(temporary, record.manifestFile).catch((error: unknown) => {
+      if (!withoutLinks.has(systemErrorCode(error) ?? '')) throw error;
+      return rename(temporary, record.manifestFile);
+    });
+    return true;
+  } catch (cause) {
+    if (systemErrorCode(cause) === 'EEXIST') return false;
+    throw diskError(record.manifestFile, cause);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/** How file systems say that they have no links. */
+const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
+
+function temporaryOf({ manifestFile }: BatchRecord, suffix: string): string {
+  return path.join(path.dirname(manifestFile), `.${path.basename(manifestFile)}.${suffix}`);
+}
+
+async function writeWhole(file: string, record: BatchRecord, ledger: BatchSummary): Promise<void> {
+  const handle = await open(file, 'w');
+  try {
+    await handle.writeFile(`${JSON.stringify(manifestOf(record, ledger), null, 2)}\n`);
+    await handle.sync();
+  } finally {
+    await handle.close();
   }
 }
 

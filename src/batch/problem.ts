@@ -12,7 +12,10 @@ export type ProblemCode =
   | 'missing_required_parameter'
   | 'missing_model'
   | 'unknown_parameter'
-  | 'duplicate_custom_id';
+  | 'duplicate_custom_id'
+  /** Of a row, see render.ts. */
+  | 'missing_value'
+  | 'wrong_field_count';
 
 /** One bad line. `field` is a path such as `body.messages[2].role`; null where the line as a whole is meant. */
 export type LineProblem = {
@@ -59,13 +62,13 @@ export function unknownField(field: string, name: string, known: readonly string
   return { field, code: 'unknown_parameter', message: `unknown field ${quote(name)}, ${advice}` };
 }
 
-/** The known name that a typing mistake or two turns into `name`; null when none is that near. */
-function nearest(name: string, known: readonly string[]): string | null {
+/** The known name that a typing mistake or two (fewer than `below`) turn into `name`; null when none is that near. */
+export function nearest(name: string, known: readonly string[], below = name.length <= 4 ? 2 : 3): string | null {
   // Longer than any known name by more than a slip: not a slip.
   if (name.length > 40) return null;
   const plain = name.toLowerCase().replaceAll(/[-_ ]/g, '');
   let best: string | null = null;
-  let bestDistance = plain.length <= 4 ? 2 : 3;
+  let bestDistance = below;
   for (const candidate of known) {
     const distance = editDistance(plain, candidate.replaceAll('_', ''));
     if (distance < bestDistance) {

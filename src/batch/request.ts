@@ -24,6 +24,8 @@ export type ParsedLine = { ok: true; request: CompletionRequest } | { ok: false;
 
 const endpoint = '/v1/chat/completions';
 const longestCustomId = 512;
+/** Holds the fault of a row of which no request could be made (render.ts): the line ends with it. */
+export const rowProblemField = 'nightshift_row_problem';
 const batchFields = ['custom_id', 'method', 'url', 'body'];
 const shortFields = ['prompt', 'messages', 'custom_id', 'model', 'system', ...parameterNames];
 const shortFieldSet = new Set(shortFields);
@@ -78,6 +80,8 @@ function fromBatchLine(json: JsonObject, defaults: RequestDefaults): CompletionR
 }
 
 function fromShortLine(json: JsonObject, line: number, defaults: RequestDefaults): CompletionRequest | Fault {
+  const rowProblem = json[rowProblemField];
+  if (isFault(rowProblem)) return rowProblem;
   for (const name in json) if (!shortFieldSet.has(name)) return unknownField(name, name, shortFields);
   const { prompt, system, model: givenModel, custom_id: givenId, ...body } = json;
   if (givenId !== undefined) {
@@ -98,6 +102,10 @@ function fromShortLine(json: JsonObject, line: number, defaults: RequestDefaults
   const turns = prompt === undefined ? (body['messages'] as unknown[]) : [{ role: 'user', content: prompt }];
   body['messages'] = typeof system === 'string' ? [{ role: 'system', content: system }, ...turns] : turns;
   return { customId: typeof givenId === 'string' ? givenId : String(line), model, body };
+}
+
+function isFault(value: unknown): value is Fault {
+  return isObject(value) && typeof value['code'] === 'string' && typeof value['message'] === 'string';
 }
 
 function checkContent(prompt: unknown, system: unknown, body: JsonObject): Fault | null {

@@ -82,11 +82,12 @@ export async function validateInput(input: InputFile, options: ValidationOptions
   }
 
   const duplicates = new LineSet(lines);
+  const noun = input.rendered?.kept.format === 'csv' ? 'row' : 'line';
   await finder.find(
     (visit) => readIds(input, defaults, visit),
     ({ customId, line, firstLine }) => {
       duplicates.add(line);
-      const message = `expected another custom_id on each line, got ${JSON.stringify(customId)} as on line ${firstLine}`;
+      const message = `expected another custom_id on each ${noun}, got ${JSON.stringify(customId)} as on ${noun} ${firstLine}`;
       problems.add({ line, field: 'custom_id', code: 'duplicate_custom_id', message, customId });
     },
   );

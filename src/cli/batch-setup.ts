@@ -6,24 +6,26 @@ import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Redis } from 'ioredis';
 import {
+  askForCsv,
   createBatch,
   loadBatch,
   moveBatch,
   newBatchId,
   setBudget,
-  type BatchOptions,
   type BatchRecord,
+  type NewBatch,
 } from '../batch/batch.ts';
 import type { InputFile } from '../batch/input.ts';
+import { answersFileOf } from '../batch/answers-csv.ts';
 import { eachLine, readChunks } from '../batch/lines.ts';
 import { takeLease } from '../batch/lease.ts';
 import { claimManifest, readManifest, writeManifest } from '../batch/manifest.ts';
+import { placesOf } from '../batch/render.ts';
 import { parseRequest } from '../batch/request.ts';
-import { diskError } from '../batch/result-file.ts';
 import { errorLine } from '../batch/result-line.ts';
 import { sha256OfFile, statMark } from '../batch/fingerprint.ts';
 import { validateInput, type Validation } from '../batch/validate.ts';
-import { AppError } from '../errors.ts';
+import { AppError, messageOf } from '../errors.ts';
 import { makeDirectory } from '../make-directory.ts';
 import { lineRef } from '../keys/intent.ts';
 import type { Keyring } from '../keys/keyring.ts';
@@ -40,7 +42,7 @@ export type SetupOptions = {
   name: string;
   outDir: string;
   spoolDir: string;
-  options: BatchOptions;
+  options: NewBatch['options'];
   budgetNanoUsd: number | null;
   /** Called with the requested models before a new batch is made. Throws when none is to be made. */
   beforeNew: (models: Iterable<string>) => Promise<void>;
@@ -60,9 +62,9 @@ export async function setUpBatch(setup: SetupOptions): Promise<BatchRecord> {
   if (known && known.status !== 'validating') {
     await assertSameInput(setup, known);
     if (known.status === 'completed') assertResultsThere(known);
-    return known;
+    return setup.options.csv && !known.options.csv ? beginCsv(setup, known) : known;
   }
-  if (!known) refuseToOverwrite(files);
+  if (!known) refuseToOverwrite([files.outputFile, files.errorFile, ...csvFiles(setup)]);
   return createNew(setup, files, known?.batchId ?? null);
 }
 
@@ -87,25 +89,39 @@ async function createNew(
 ): Promise<BatchRecord> {
   const { redis, names, input, options, spoolDir } = setup;
   const validation = await validateInput(input, { spoolDir, defaults: { model: options.model } });
-  if (validation.invalid > 0 && !options.skipInvalid) throw invalidInput(input, validation);
+  if (validation.invalid > 0 && !options.skipInvalid) throw await invalidInput(input, validation);
   await setup.beforeNew(validation.models.keys());
   makeOutDir(setup.outDir);
-  await createBatch(redis, names, batchId, {
-    ...files,
-    inputFile: input.path,
-    inputSha256: validation.sha256,
-    inputMark: statMark(input),
-    name: setup.name,
-    total: validation.total,
-    options,
-    budgetNanoUsd: setup.budgetNanoUsd,
-  });
-  const record = await loadBatch(redis, names, batchId);
-  if (!record) throw new AppError('redis', `${batchId} is gone right after it was written: does this Redis evict?`);
-  await writeManifest(record, await setup.store.batchSummary(batchId));
-  await endDuplicates(setup, record, validation);
-  await moveBatch(redis, names, batchId, { from: ['validating'], to: 'in_progress' });
-  return { ...record, status: 'in_progress' };
+  const batchId = begunId ?? newBatchId();
+  // The same command may have been typed twice: one of them sets the batch up.
+  const lease = await takeLease(redis, names, batchId);
+  try {
+    const begun = begunId === null ? null : await loadBatch(redis, names, begunId);
+    if (begun && begun.status !== 'validating') return begun;
+    await createBatch(redis, names, batchId, {
+      ...files,
+      inputFile: input.path,
+      inputSha256: validation.sha256,
+      inputMark: statMark(input),
+      name: setup.name,
+      total: validation.total,
+      options,
+      budgetNanoUsd: setup.budgetNanoUsd,
+    });
+    const record = await loadBatch(redis, names, batchId);
+    if (!record) throw new AppError('redis', `${batchId} is gone right after it was written: does this Redis evict?`);
+    const ledger = await setup.store.batchSummary(batchId);
+    if (begun) await writeManifest(record, ledger);
+    else if (!(await claimManifest(record, ledger))) {
+      await redis.multi().del(names.batch(batchId)).srem(names.batches, batchId).exec();
+      throw new AppError('usage', begunElsewhere(files.manifestFile));
+    }
+    await endDuplicates(setup, record, validation);
+    await moveBatch(redis, names, batchId, { from: ['validating'], to: 'in_progress' });
+    return { ...record, status: 'in_progress' };
+  } finally {
+    await lease.release();
+  }
 }
 
 /**
@@ -144,15 +160,19 @@ async function assertSameInput({ input, name }: SetupOptions, batch: BatchRecord
   if ((await sha256OfFile(input.path)) === batch.inputSha256) return;
   throw new AppError(
     'input',
-    `${input.source} is not the file that batch "${name}" was begun with (its content changed). ` +
+    `${input.source} is not the file that batch "${name}" was begun with (its content${input.rendered ? ', the template or one of its options' : ''} changed). ` +
       `Put the old content back to go on, or start anew with another --name or --out, or by moving ` +
       `${path.basename(batch.manifestFile)} and its output files away`,
   );
 }
 
-function invalidInput(input: InputFile, validation: Validation): AppError {
-  const lines = validation.problems.map(({ line, field, message }) => {
-    return `  ${input.source}:${line}: ${field === null ? '' : `${field}: `}${message}`;
+async function invalidInput(input: InputFile, validation: Validation): Promise<AppError> {
+  const places = await placesOf(
+    input,
+    validation.problems.map(({ line }) => line),
+  );
+  const lines = validation.problems.map(({ field, message }, at) => {
+    return `  ${places[at]}: ${field === null ? '' : `${field}: `}${message}`;
   });
   const more = validation.invalid - validation.problems.length;
   if (more > 0) lines.push(`  … and ${more} more`);
@@ -163,12 +183,22 @@ function invalidInput(input: InputFile, validation: Validation): AppError {
   );
 }
 
-function refuseToOverwrite(files: ReturnType<typeof filesOf>): void {
-  for (const file of [files.outputFile, files.errorFile]) {
+/** The batch was begun without --csv, and now there shall be a table after all. */
+async function beginCsv({ redis, names }: SetupOptions, batch: BatchRecord): Promise<BatchRecord> {
+  refuseToOverwrite([answersFileOf(batch)]);
+  return askForCsv(redis, names, batch);
+}
+
+function csvFiles({ outDir, name, options }: SetupOptions): string[] {
+  return options.csv ? [answersFileOf({ name, outputFile: filesOf(outDir, name).outputFile })] : [];
+}
+
+function refuseToOverwrite(files: string[]): void {
+  for (const file of files) {
     if (!existsSync(file)) continue;
     throw new AppError(
       'input',
-      `${file} exists, but no manifest of a batch beside it: move it away, or choose another --name or --out`,
+      `${file} exists, but no batch that wrote it is known here: move it away, or choose another --name or --out`,
     );
   }
 }
@@ -218,7 +248,9 @@ function makeOutDir(dir: string): void {
   try {
     makeDirectory(dir);
     accessSync(dir, constants.W_OK | constants.X_OK);
-  } catch (error) {
-    throw diskError(dir, error);
+  } catch (cause) {
+    throw new AppError('disk', `cannot write to the directory ${dir} (--out): ${messageOf(cause)}; choose another`, {
+      cause,
+    });
   }
 }

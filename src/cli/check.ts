@@ -6,26 +6,31 @@
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Command } from 'commander';
-import { openInput, type InputFile } from '../batch/input.ts';
+import type { InputFile } from '../batch/input.ts';
+import { openBatchInput, placesOf } from '../batch/render.ts';
 import { validateInput, type Validation } from '../batch/validate.ts';
+import { firstPrompt, showPrompt, type FirstPrompt } from './first-prompt.ts';
 import type { Globals } from './main.ts';
+import { addRowsOptions, rowsOptionsOf, type RowsFlags } from './rows-options.ts';
 
-type CheckOptions = { model?: string; json?: boolean };
+type CheckOptions = RowsFlags & { json?: boolean };
 
 const examples = `
 Examples:
   $ nightshift check prompts.jsonl
   $ nightshift check prompts.jsonl --model fast    for lines that name no model
+  $ nightshift check reviews.csv --model fast --template 'Summarise: {{text}}'
   $ zcat prompts.jsonl.gz | nightshift check -
 
 Exit codes: 0 every line is good, 2 one is not.`;
 
 export function registerCheck(program: Command): void {
-  program
+  const command = program
     .command('check')
     .description('Validates an input file, every line of it, without sending anything.')
-    .argument('<input>', 'JSONL file, also gzipped; - reads standard input')
-    .option('--model <model>', 'model of the lines that name none')
+    .argument('<input>', 'JSONL file, or CSV with --template, also gzipped; - reads standard input')
+    .option('--model <model>', 'model of the lines that name none');
+  addRowsOptions(command)
     .option('--json', 'one object on stdout')
     .addHelpText('after', examples)
     .action(async (source: string, _options: CheckOptions, command: Command) => {
@@ -37,22 +42,32 @@ async function check(source: string, options: CheckOptions & Globals): Promise<n
   // Of its own: what is left of a check must not outlive it, nor may it take the file of a run that is under way.
   const spoolDir = path.resolve(options.data ?? '.nightshift', 'spool', `check-${process.pid}`);
   try {
-    const input = await openInput(source, { spoolDir });
+    const input = await openBatchInput(source, { spoolDir, rows: rowsOptionsOf(options) });
     const progress = createProgress(input);
     const validation = await validateInput(input, {
       spoolDir,
       defaults: { model: options.model ?? null },
       onProgress: progress.show,
     }).finally(progress.clear);
-    if (options.json) process.stdout.write(`${JSON.stringify(toJson(input, validation))}\n`);
-    else printForPeople(input, validation);
+    const prompt = input.rendered ? await firstPrompt(input) : null;
+    const places = await placesOf(
+      input,
+      validation.problems.map(({ line }) => line),
+    );
+    if (options.json) process.stdout.write(`${JSON.stringify(toJson(input, validation, places, prompt))}\n`);
+    else printForPeople(input, validation, places, prompt);
     return validation.invalid === 0 ? 0 : 2;
   } finally {
     await rm(spoolDir, { recursive: true, force: true });
   }
 }
 
-function toJson(input: InputFile, validation: Validation): Record<string, unknown> {
+function toJson(
+  input: InputFile,
+  validation: Validation,
+  places: string[],
+  prompt: FirstPrompt | null,
+): Record<string, unknown> {
   const { total, valid, invalid, lines, sizeBytes, sha256, problems } = validation;
   return {
     input: input.source,
@@ -65,15 +80,17 @@ function toJson(input: InputFile, validation: Validation): Record<string, unknow
     sha256,
     models: Object.fromEntries(validation.models),
     problemCounts: Object.fromEntries(validation.problemCounts),
-    problems,
+    problems: input.rendered ? problems.map((problem, at) => ({ ...problem, place: places[at] })) : problems,
+    ...(prompt && { firstPrompt: prompt }),
   };
 }
 
-function printForPeople(input: InputFile, validation: Validation): void {
-  for (const { line, field, message } of validation.problems) {
-    process.stdout.write(`${input.source}:${line}: ${field === null ? '' : `${field}: `}${message}\n`);
+function printForPeople(input: InputFile, validation: Validation, places: string[], prompt: FirstPrompt | null): void {
+  for (const [at, { field, message }] of validation.problems.entries()) {
+    process.stdout.write(`${places[at]}: ${field === null ? '' : `${field}: `}${message}\n`);
   }
   const say = (text: string) => process.stderr.write(`${text}\n`);
+  if (prompt) say(showPrompt(prompt));
   const { total, valid, invalid, problems } = validation;
   if (invalid > problems.length) say(`… and ${count(invalid - problems.length, 'more line')} with problems`);
   for (const [code, lines] of validation.problemCounts) say(`  ${code}: ${count(lines, 'line')}`);
@@ -81,11 +98,7 @@ function printForPeople(input: InputFile, validation: Validation): void {
   const verdict = invalid === 0 ? 'all good' : `${valid} good, ${invalid} bad`;
   const size = validation.sizeBytes;
   const shownSize =
-    size < 1e3
-      ? count(size, 'byte')
-      : size < 1e6
-        ? `${(size / 1e3).toFixed(1)} kB`
-        : `${(size / 1e6).toFixed(1)} MB`;
+    size < 1e3 ? count(size, 'byte') : size < 1e6 ? `${(size / 1e3).toFixed(1)} kB` : `${(size / 1e6).toFixed(1)} MB`;
   say(`${input.source}: ${count(total, 'request')} (${verdict}), ${shownSize}${models && `; models: ${models}`}`);
 }
 

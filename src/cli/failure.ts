@@ -66,13 +66,15 @@ function explainSystemError(error: unknown): AppError | null {
   return new AppError('disk', `${messageOf(error)}; ${cure}, then run the same command again`, { cause: error });
 }
 
-/** Errors that nobody waits for end the command the same way. */
+/** For what leaves no way to go on, and none to end in good order. */
+export function failNow(error: unknown, options = { stack: false }): never {
+  fail(error, options);
+  process.exit();
+}
+
+/** Errors that nobody waits for: something has stopped in its middle, and going on would be guessing. */
 export function failOnUncaught(options: { stack: boolean }): void {
-  process.on('uncaughtException', (error) => {
-    fail(error, options);
-    // Something has stopped in its middle: whatever the error is, going on would be guessing.
-    process.exit();
-  });
+  process.on('uncaughtException', (error) => failNow(error, options));
 }
 
 /** `nightshift usage | head -1`: whoever reads no further is no error. */

@@ -37,7 +37,11 @@ export function createProgram(): Command {
     .option('--config <file>', 'configuration (default: nightshift.config.json where you stand, if there)')
     .option('--redis <url>', 'Redis to use instead of the embedded one (also REDIS_URL)')
     .option('--data <dir>', 'data directory (default: .nightshift)')
-    .option('--log-level <level>', `log as JSON lines: ${logLevels.join(', ')} (default: warnings, in words)`, parseLevel)
+    .option(
+      '--log-level <level>',
+      `log as JSON lines: ${logLevels.join(', ')} (default: warnings, in words)`,
+      parseLevel,
+    )
     .option('--no-color', 'no colours (also NO_COLOR)')
     .addHelpText('after', examples)
     .showHelpAfterError('(nightshift --help shows the commands)')

@@ -1,4 +1,5 @@
 /** The end of a run: one object on stdout with --json, a few lines on stderr for people, and the exit code. */
+import { answersFileOf } from '../batch/answers-csv.ts';
 import type { BatchRecord } from '../batch/batch.ts';
 import { usd } from '../batch/manifest.ts';
 import { AppError } from '../errors.ts';
@@ -7,8 +8,12 @@ import type { BatchSummary } from '../ledger/store.ts';
 
 type Ended = { record: BatchRecord; ledger: BatchSummary };
 
-export function reportRun({ record, ledger }: Ended, options: { json: boolean; simulated: boolean; interrupted?: boolean }): number {
+export function reportRun(
+  { record, ledger }: Ended,
+  options: { json: boolean; simulated: boolean; interrupted?: boolean },
+): number {
   const stop = options.interrupted ? { code: 'interrupted' as const, cause: 'interrupted' } : record.stop;
+  const answers = record.options.csv && record.status === 'completed' ? answersFileOf(record) : null;
   if (options.json) {
     const result = {
       batchId: record.batchId,
@@ -20,6 +25,7 @@ export function reportRun({ record, ledger }: Ended, options: { json: boolean; s
       outputFile: record.outputFile,
       errorFile: record.errorFile,
       manifestFile: record.manifestFile,
+      ...(answers && { answersFile: answers }),
       stoppedBy: stop,
     };
     process.stdout.write(`${JSON.stringify(result)}\n`);
@@ -29,7 +35,7 @@ export function reportRun({ record, ledger }: Ended, options: { json: boolean; s
   const tokens = `${formatCount(ledger.inputTokens)} + ${formatCount(ledger.outputTokens)} tokens`;
   say(
     `${record.name}: ${record.status}, ${formatCount(completed)} of ${formatCount(record.total)} lines completed, ` +
-      `${formatCount(failed)} failed; ${tokens}, ${formatCost(ledger)}`,
+      `${formatCount(failed)} failed`,
   );
   if (failed > 0) {
     const codes = Object.entries(record.errorCodes).sort(([, a], [, b]) => b - a);
@@ -38,8 +44,10 @@ export function reportRun({ record, ledger }: Ended, options: { json: boolean; s
   if (ledger.possiblyBilled > 0) {
     say(`  possibly billed: ${formatCount(ledger.possiblyBilled)} calls whose answer was lost to a crash`);
   }
+  say(`  used      ${tokens}, ${formatCost(ledger)}`);
   say(`  output    ${record.outputFile}`);
   if (failed > 0) say(`  errors    ${record.errorFile}`);
+  if (answers) say(`  answers   ${answers}`);
   say(`  manifest  ${record.manifestFile}`);
   if (stop) {
     say(`Stopped: ${stop.cause}.`);

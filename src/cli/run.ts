@@ -1,14 +1,18 @@
 /** `nightshift run` and `nightshift resume`: a file of prompts in, a file of answers out. */
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
+import { answersFileOf, writeAnswersCsv } from '../batch/answers-csv.ts';
 import { loadBatch, type BatchOptions, type BatchRecord } from '../batch/batch.ts';
 import { findBatch } from '../batch/find.ts';
-import { openInput, type InputFile } from '../batch/input.ts';
+import type { InputFile } from '../batch/input.ts';
+import { openBatchInput, reopenBatchInput } from '../batch/render.ts';
 import type { Config } from '../config.ts';
 import { nanoUsdPerUsd } from '../config.ts';
 import { AppError } from '../errors.ts';
 import { createKeyring, requireKeys, type Keyring } from '../keys/keyring.ts';
 import { reopenKeys } from '../keys/standing.ts';
+import { createLedgerDrain } from '../ledger/drain.ts';
 import { openSqliteLedger } from '../ledger/sqlite.ts';
 import { checkProviders } from '../../workers/providers.ts';
 import { autoConcurrency } from '../../workers/process.ts';
@@ -19,29 +23,32 @@ import type { Globals } from './main.ts';
 import { createProgressView } from './progress-view.ts';
 import { configOf, openSession, type Session } from './session.ts';
 import { startSimulation } from './simulation.ts';
+import { addRowsOptions, rowsOptionsOf, type RowsFlags } from './rows-options.ts';
 import { reportRun } from './run-report.ts';
 import { say } from './screen.ts';
 
-type RunOptions = Globals & {
-  out?: string;
-  name?: string;
-  model?: string;
-  budget?: number;
-  concurrency: number | 'auto';
-  attempts?: number;
-  ordered?: boolean;
-  skipInvalid?: boolean;
-  pinModels?: boolean;
-  worker: boolean;
-  simulate?: boolean;
-  json?: boolean;
-};
+type RunOptions = Globals &
+  RowsFlags & {
+    out?: string;
+    name?: string;
+    budget?: number;
+    concurrency: number | 'auto';
+    attempts?: number;
+    ordered?: boolean;
+    csv?: boolean;
+    skipInvalid?: boolean;
+    pinModels?: boolean;
+    worker: boolean;
+    simulate?: boolean;
+    json?: boolean;
+  };
 
 const runExamples = `
 Examples:
   $ nightshift run prompts.jsonl                 the results go beside the input
   $ nightshift run prompts.jsonl --out results --budget 20
   $ cat prompts.jsonl | nightshift run - --name tonight
+  $ nightshift run reviews.csv --model fast --template 'Summarise: {{text}}' --csv
   $ nightshift run prompts.jsonl --simulate      a rehearsal: no key, no cost
 
 The same command again goes on where it stopped.
@@ -60,17 +67,19 @@ Examples:
 Exit codes are those of nightshift run.`;
 
 export function registerRun(program: Command): void {
-  program
+  const command = program
     .command('run')
     .description('Runs a file of prompts and writes every answer once.')
-    .argument('<input>', 'JSONL file, also gzipped; - reads standard input')
+    .argument('<input>', 'JSONL file, or CSV with --template, also gzipped; - reads standard input')
     .option('--out <dir>', 'where the results go (default: beside the input)')
     .option('--name <name>', 'name of the batch and its files (default: the input\u2019s)')
-    .option('--model <model>', 'model of the lines that name none')
+    .option('--model <model>', 'model of the lines that name none');
+  addRowsOptions(command)
     .option('--budget <usd>', 'stop before the batch costs more than this', parseUsd)
     .option('--concurrency <n>', 'calls at once, or auto', parseConcurrency, 'auto')
     .option('--attempts <n>', 'calls per line before it fails', parseCount)
     .option('--ordered', 'output file in input order')
+    .option('--csv', 'at the end also a table: the rows and their answers')
     .option('--skip-invalid', 'send the good lines; the others go to the error file')
     .option('--pin-models', 'resolve each alias once and keep it for the whole batch')
     .option('--no-worker', 'send nothing from here; nightshift worker does')
@@ -101,12 +110,16 @@ async function run(source: string, options: RunOptions): Promise<number> {
   const keyring = createKeyring(config);
   requireKeys(keyring);
   const spoolDir = path.join(config.dataDir, 'spool');
-  const input = await openInput(source, { spoolDir });
+  const input = await openBatchInput(source, {
+    spoolDir,
+    rows: rowsOptionsOf(options),
+    keepRows: options.csv ?? false,
+  });
   await using session = await openSession(options, config);
   const { redis, names } = session;
   const store = openSqliteLedger(path.join(config.dataDir, 'ledger.db'));
   try {
-    const beside = source === '-' ? process.cwd() : path.dirname(input.path);
+    const beside = source === '-' ? process.cwd() : path.dirname(path.resolve(source));
     const batch = await setUpBatch({
       redis: redis.client,
       names,
@@ -116,7 +129,7 @@ async function run(source: string, options: RunOptions): Promise<number> {
       name: options.name ?? input.name,
       outDir: path.resolve(options.out ?? (options.simulate ? path.join(beside, 'simulated') : beside)),
       spoolDir,
-      options: batchOptions(options, config),
+      options: batchOptions(options, config, input),
       budgetNanoUsd: options.budget ?? null,
       beforeNew: (models) => refuseUnknownModels(session, keyring, models, options.skipInvalid ?? false),
       say,
@@ -133,7 +146,8 @@ async function resume(nameOrId: string | undefined, options: RunOptions): Promis
   requireKeys(keyring);
   await using session = await openSession(options, config);
   const batch = await findBatch(session.redis.client, session.names, nameOrId ?? null);
-  const input = await openInput(batch.inputFile, { spoolDir: path.join(config.dataDir, 'spool') });
+  const input = await reopenBatchInput(batch, path.join(config.dataDir, 'spool'));
+  if (input.rendered) say(`The requests are those made of ${input.source} when the batch began.`);
   const store = openSqliteLedger(path.join(config.dataDir, 'ledger.db'));
   try {
     const sameName = { name: batch.name, outDir: path.dirname(batch.manifestFile) };
@@ -171,6 +185,10 @@ async function goOn({ session, keyring, store, input, batch, options }: GoOn): P
   const json = options.json ?? false;
   const simulated = options.simulate ?? false;
   if (batch.status === 'completed') {
+    const lacksTable = batch.options.csv && !existsSync(answersFileOf(batch));
+    if (lacksTable) await writeAnswersCsv(batch, config.prices);
+    // What a full disk kept out of the ledger at the end is still in Redis.
+    await createLedgerDrain({ redis: redis.client, names, store, log }).flush();
     const ledger = await store.batchSummary(batch.batchId);
     say(`${batch.name} is completed already; nothing was sent.`);
     return reportRun({ record: batch, ledger }, { json, simulated });
@@ -223,7 +241,7 @@ async function refuseUnknownModels(session: Session, keyring: Keyring, models: I
   );
 }
 
-function batchOptions(options: RunOptions, config: Config): BatchOptions {
+function batchOptions(options: RunOptions, config: Config, input: InputFile): BatchOptions {
   return {
     model: options.model ?? null,
     attempts: options.attempts ?? config.attempts,
@@ -231,6 +249,8 @@ function batchOptions(options: RunOptions, config: Config): BatchOptions {
     skipInvalid: options.skipInvalid ?? false,
     pinModels: options.pinModels ?? false,
     ordered: options.ordered ?? false,
+    csv: options.csv ?? false,
+    rows: input.rendered?.kept ?? null,
   };
 }
 

@@ -5,6 +5,7 @@ import type { Log } from '../log.ts';
 import { checkServer } from '../redis/checks.ts';
 import { openRedis, type RedisHandle } from '../redis/connect.ts';
 import { createNames, type Names } from '../redis/names.ts';
+import { failNow } from './failure.ts';
 import type { Globals } from './main.ts';
 import { createNotices } from './notices.ts';
 
@@ -14,9 +15,26 @@ export function configOf(globals: Globals, needs: { secrets: boolean }): Config 
   return loadConfig({ file: globals.config, redis: globals.redis, data: globals.data, secrets: needs.secrets });
 }
 
-export async function openSession(globals: Globals, config: Config): Promise<Session> {
+/** For tests, and for places where a failover takes longer. */
+const patienceVariable = 'NIGHTSHIFT_REDIS_PATIENCE_MS';
+
+/** `waitsForRedis`: through an outage of any length, as a service does. Others end with it: they could keep nothing. */
+export async function openSession(
+  globals: Globals,
+  config: Config,
+  { waitsForRedis = false }: { waitsForRedis?: boolean } = {},
+): Promise<Session> {
   const log = createNotices(globals.logLevel);
-  const redis = await openRedis({ url: config.redisUrl, dataDir: config.dataDir, log });
+  const patienceMs = Number(process.env[patienceVariable]) || undefined;
+  const redis = await openRedis({
+    url: config.redisUrl,
+    dataDir: config.dataDir,
+    log,
+    patienceMs,
+    giveUpAfterMs: patienceMs,
+  });
+  // At once, not in good order: nothing of what is under way can be written down. The next run finds it as after a crash.
+  if (!waitsForRedis) void redis.gone.then(failNow);
   try {
     await checkServer(redis.client, log);
   } catch (error) {

@@ -22,6 +22,7 @@ export async function startSimulation(globals: Globals): Promise<AsyncDisposable
       provider: provider.name,
       secretFrom: 'the simulator',
       secret: token,
+      upstreamSecret: null,
       rpm,
       tpm: null,
       tpmCounts: 'used',

@@ -96,8 +96,8 @@ export function requireKeys(keyring: Keyring): void {
   if (keyring.keys.length > 0) return;
   throw new AppError(
     'credentials',
-    'no API key: set PMIND_KEY (or PMIND_KEYS, separated by commas), or list keys in nightshift.config.json; ' +
-      '--simulate needs none',
+    'no API key: set PMIND_KEY, CM_API_KEY or OPENAI_API_KEY (or PMIND_KEYS and so on, separated by commas), or list ' +
+      'keys in nightshift.config.json; --simulate needs none',
   );
 }
 
@@ -108,10 +108,15 @@ const stretches = new RegExp(`[A-Za-z0-9]{${shortestSecretPart},}`, 'g');
 
 function createRedactor(keys: readonly Key[]): (text: string) => string {
   const parts = keys
-    .flatMap((key) => [key.secret, ...key.secret.split(':')].map((part) => ({ part, name: key.name })))
+    .flatMap((key) =>
+      [key.secret, ...key.secret.split(':'), key.upstreamSecret ?? ''].map((part) => ({ part, name: key.name })),
+    )
     .filter(({ part }) => part.length >= shortestSecretPart)
     .toSorted((a, b) => b.part.length - a.part.length);
-  const folded = keys.map((key) => ({ secret: key.secret.toLowerCase(), name: key.name }));
+  const folded = keys.map((key) => ({
+    secret: `${key.secret}\n${key.upstreamSecret ?? ''}`.toLowerCase(),
+    name: key.name,
+  }));
   const nameOf = (stretch: string) => folded.find(({ secret }) => secret.includes(stretch.toLowerCase()))?.name;
   return (text) => {
     let clean = text;

@@ -76,7 +76,7 @@ export function createListings(options: ListingsOptions): Listings {
       const found = await shared();
       if (found) return found;
       const fetchedAtMs = performance.now();
-      const answer = await options.client.get(key.provider, key.secret, profileOf(key.provider.kind).modelsPath);
+      const answer = await options.client.get(key, profileOf(key.provider.kind).modelsPath);
       const body = answer.tag === 'http' && answer.status === 200 ? answer.body : '';
       const listing = parseListing(parseJson(body));
       if (!listing) return { tag: 'refused', outcome: refusal(key, answer) };

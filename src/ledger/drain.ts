@@ -13,6 +13,7 @@ import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
 import { loadScript, type Script } from '../redis/script.ts';
+import { explainRedisError } from '../redis/trouble.ts';
 import { ledgerEntrySchema, type LedgerEntry } from './entry.ts';
 import type { LedgerStore } from './store.ts';
 
@@ -120,7 +121,9 @@ export class LedgerDrain {
       } catch (error) {
         if (stop.aborted) return;
         // Once per trouble: the entries are safe in Redis meanwhile.
-        if (failures === 0) this.#log.error({ reason: messageOf(error) }, 'ledger cannot be drained, trying on');
+        // A Redis in trouble is reported by whoever runs a batch on it.
+        const level = explainRedisError(error) ? 'debug' : 'error';
+        if (failures === 0) this.#log[level]({ reason: messageOf(error) }, 'ledger cannot be drained, trying on');
         waitMs = Math.min(this.#pollMs * 2 ** failures, retryMaxMs);
         failures += 1;
       }

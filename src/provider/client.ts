@@ -6,7 +6,7 @@ import { Agent } from 'undici';
 import type { ProviderConfig } from '../config.ts';
 import type { Answer } from './answer.ts';
 import { startExchange, type ExchangeOptions } from './exchange.ts';
-import { profileOf } from './profile.ts';
+import { profileOf, type Credentials } from './profile.ts';
 
 export type ClientOptions = {
   /** Most connections to one host. */
@@ -17,9 +17,10 @@ export type ClientOptions = {
   idleTimeoutMs?: number;
 };
 
+export type Sender = Credentials & { provider: ProviderConfig };
+
 export type ChatCall = {
-  provider: ProviderConfig;
-  secret: string;
+  sender: Sender;
   body: string;
   /** The answer comes in pieces: a long silence is a failure. */
   isStreamed?: boolean;
@@ -31,7 +32,7 @@ export type ChatCall = {
 export type Client = {
   chat: (call: ChatCall) => Promise<Answer>;
   /** `GET` of a path of the provider, which may have a query. */
-  get: (provider: ProviderConfig, secret: string, path: string) => Promise<Answer>;
+  get: (sender: Sender, path: string) => Promise<Answer>;
   /** Ends all calls in flight now; each becomes a failure `aborted`. */
   abort: () => void;
   /** Aborts what is in flight and closes all connections. Calls after it fail as `aborted`. */
@@ -67,15 +68,15 @@ export function createClient(options: ClientOptions): Client {
     }
   }
 
-  const urlOf = (provider: ProviderConfig, path: string) => new URL(provider.baseUrl + path);
+  const urlOf = ({ provider }: Sender, path: string) => new URL(provider.baseUrl + path);
   return {
-    chat({ provider, secret, body, isStreamed = false, headers, onSent }) {
-      const profile = profileOf(provider.kind);
+    chat({ sender, body, isStreamed = false, headers, onSent }) {
+      const profile = profileOf(sender.provider.kind);
       return exchange({
-        url: urlOf(provider, profile.chatPath),
+        url: urlOf(sender, profile.chatPath),
         method: 'POST',
         headers: {
-          ...profile.authHeaders(secret),
+          ...profile.authHeaders(sender),
           'content-type': 'application/json',
           accept: isStreamed ? 'text/event-stream' : 'application/json',
           ...headers,
@@ -86,11 +87,11 @@ export function createClient(options: ClientOptions): Client {
         onSent,
       });
     },
-    get(provider, secret, path) {
+    get(sender, path) {
       return exchange({
-        url: urlOf(provider, path),
+        url: urlOf(sender, path),
         method: 'GET',
-        headers: { ...profileOf(provider.kind).authHeaders(secret), accept: 'application/json' },
+        headers: { ...profileOf(sender.provider.kind).authHeaders(sender), accept: 'application/json' },
         timeoutMs: getTimeoutMs,
         idleTimeoutMs: null,
         onSent: undefined,

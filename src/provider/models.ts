@@ -12,22 +12,32 @@ export type Model = {
   /** Answers chat completions. Embeddings, speech and the like do not. */
   callable: boolean;
   price: Price | null;
+  /** What the model takes; null: the listing does not say. */
+  supportedParameters: ReadonlySet<string> | null;
+  /** The flags that are true; null: the listing does not say. */
+  capabilities: ReadonlySet<string> | null;
 };
 
 /** By id. */
 export type Listing = ReadonlyMap<string, Model>;
 
+const usdPerToken = z.coerce.number().nonnegative();
+/** What reaches a tab-separated record in Redis (intent.ts) must hold no control characters. */
 const entrySchema = z.object({
-  id: z.string().min(1),
+  id: z.string().regex(/^[^\p{Cc}]+$/u),
   aliases: z.array(z.string()).nullish().catch(null),
   context_length: z.number().positive().nullish().catch(null),
   model_type: z.string().nullish().catch(null),
   supported_parameters: z.array(z.string()).nullish().catch(null),
+  capabilities: z.record(z.string(), z.unknown()).nullish().catch(null),
   cost: z
     .object({ input_per_m_token: z.number().nonnegative(), output_per_m_token: z.number().nonnegative() })
     .nullish()
     .catch(null),
+  /** OpenRouter: strings, USD per token. */
+  pricing: z.object({ prompt: usdPerToken, completion: usdPerToken }).nullish().catch(null),
 });
+type Entry = z.infer<typeof entrySchema>;
 const listSchema = z.object({ data: z.array(z.unknown()) });
 const chatTypes = new Set(['chat', 'vision-chat']);
 
@@ -39,17 +49,35 @@ export function parseListing(json: unknown): Listing | null {
   for (const raw of list.data.data) {
     const entry = entrySchema.safeParse(raw);
     if (!entry.success) continue;
-    const { id, aliases, context_length, model_type, supported_parameters, cost } = entry.data;
+    const { id, aliases, context_length, supported_parameters, capabilities } = entry.data;
     models.set(id, {
       id,
       aliases: aliases ?? [],
       contextLength: context_length ?? null,
-      // An empty list of parameters means "not a chat model"; an absent one says nothing.
-      callable: (!model_type || chatTypes.has(model_type)) && supported_parameters?.length !== 0,
-      price: cost ? { inputUsdPerMTok: cost.input_per_m_token, outputUsdPerMTok: cost.output_per_m_token } : null,
+      callable: isCallable(entry.data),
+      price: priceOf(entry.data),
+      supportedParameters: supported_parameters ? new Set(supported_parameters) : null,
+      // Only true flags are present; absent means false.
+      capabilities: capabilities ? new Set(Object.keys(capabilities).filter((flag) => capabilities[flag])) : null,
     });
   }
   return models;
+}
+
+/** Listed is not always callable on chat: embeddings, speech, `:batch` ids. */
+const notChat = /:batch$|(^|[/_-])(embed(ding)?s?|tts|whisper|dall-e|moderation|rerank(er)?)([/_.-]|\d|$)/i;
+
+function isCallable({ id, model_type, supported_parameters }: Entry): boolean {
+  if (model_type) return chatTypes.has(model_type) && supported_parameters?.length !== 0;
+  // An empty list of parameters means "not a chat model"; an absent one says nothing.
+  return supported_parameters?.length !== 0 && !notChat.test(id);
+}
+
+/** PrivateMind: numbers, USD per million tokens. OpenRouter: strings, USD per token. */
+function priceOf({ cost, pricing }: Entry): Price | null {
+  if (cost) return { inputUsdPerMTok: cost.input_per_m_token, outputUsdPerMTok: cost.output_per_m_token };
+  if (pricing) return { inputUsdPerMTok: pricing.prompt * 1e6, outputUsdPerMTok: pricing.completion * 1e6 };
+  return null;
 }
 
 export type ResolveRules = {

@@ -22,11 +22,11 @@ export type KeyProbe = {
 
 export async function probeKey(client: Client, key: Key, redact: (text: string) => string): Promise<KeyProbe> {
   const profile = profileOf(key.provider.kind);
-  const listing = await client.get(key.provider, key.secret, profile.modelsPath);
+  const listing = await client.get(key, profile.modelsPath);
   const models = listing.tag === 'http' ? parseListing(parseJson(listing.body)) : null;
   const listed = verdict(key, listing, redact, models !== null);
   if (!listed.ok) return listed;
-  const proof = profile.proofPath ? await client.get(key.provider, key.secret, profile.proofPath) : listing;
+  const proof = profile.proofPath ? await client.get(key, profile.proofPath) : listing;
   return { ...verdict(key, proof, redact, true), models: models?.size ?? null };
 }
 

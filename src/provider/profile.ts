@@ -1,19 +1,30 @@
 /**
- * A profile: what is particular to one kind of provider and known before any call — paths, headers, the form of a key.
- * What its answers mean is in classify.ts. Source: providers.md §1.
+ * A profile: what is particular to one kind of provider and known before any call — paths, headers, the form of a key,
+ * when its budgets start anew. What its answers mean is in classify.ts. Source: providers.md §1, §2, §3.
  */
 import type { ProviderKind } from '../config.ts';
+
+/** What a call carries to say who it is from. */
+export type Credentials = {
+  secret: string;
+  /** Curate-Me: the upstream provider's own key, where the gateway does not store it. */
+  upstreamSecret: string | null;
+};
 
 export type Profile = {
   chatPath: string;
   modelsPath: string;
   /** A page that only a working key may read, and that costs nothing; null where none is known. */
   proofPath: string | null;
-  authHeaders: (secret: string) => Record<string, string>;
+  /** Where a call that is held for a person's approval can be asked about; null where there is no such thing. */
+  approvalPath: ((approvalId: string) => string) | null;
+  authHeaders: (credentials: Credentials) => Record<string, string>;
   /** Why this cannot be a key (expected, got, cure; never the key itself), or null when its form is right. */
   secretProblem: (secret: string) => string | null;
   /** The most requests per minute that any key of this provider is given; null: unknown. */
   mostRpm: number | null;
+  /** Usage comes with every stream (PrivateMind), or only when it is asked for (OpenAI). */
+  streamsUsageUnasked: boolean;
   /** The next time an organisation's budget starts anew, Unix ms; null when unknown. */
   orgBudgetResetMs: (nowMs: number) => number | null;
 };
@@ -22,7 +33,8 @@ const privatemind: Profile = {
   chatPath: '/v1/chat/completions',
   modelsPath: '/v1/models',
   proofPath: '/v1/usage?limit=1',
-  authHeaders: (secret) => ({ authorization: `Bearer ${secret}` }),
+  approvalPath: null,
+  authHeaders: ({ secret }) => ({ authorization: `Bearer ${secret}` }),
   secretProblem(secret) {
     const form = 'expected <access_key_id>:<secret>, the whole token from Settings → API Keys';
     if (/\s/.test(secret)) return `holds spaces or line breaks; ${form}, without them`;
@@ -39,15 +51,57 @@ const privatemind: Profile = {
     return null;
   },
   mostRpm: 600,
+  streamsUsageUnasked: true,
   // User and organisation budgets reset on the 1st of the month, UTC.
-  orgBudgetResetMs(nowMs) {
-    const now = new Date(nowMs);
-    return Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1);
-  },
+  orgBudgetResetMs: nextMonthMs,
 };
 
-const profiles: Record<ProviderKind, Profile> = { privatemind };
+const curateMe: Profile = {
+  chatPath: '/v1/openai/chat/completions',
+  modelsPath: '/v1/models',
+  proofPath: '/v1/admin/me',
+  approvalPath: (approvalId) => `/v1/approvals/${encodeURIComponent(approvalId)}/status`,
+  authHeaders: ({ secret, upstreamSecret }) => ({
+    'x-cm-api-key': secret,
+    ...(upstreamSecret !== null && { authorization: `Bearer ${upstreamSecret}` }),
+  }),
+  secretProblem(secret) {
+    const form = 'expected a gateway key that starts with cm_sk_';
+    if (/\s/.test(secret)) return `holds spaces or line breaks; ${form}, without them`;
+    if (secret.startsWith('cm_rt_')) return `${form}; this is a runner token (cm_rt_)`;
+    if (!secret.startsWith('cm_sk_')) return `${form}; this starts otherwise and would be refused`;
+    return secret.length > 'cm_sk_'.length ? null : `${form}; this is only its prefix`;
+  },
+  mostRpm: null,
+  streamsUsageUnasked: false,
+  // The organisation's daily limit resets at 00:00 UTC.
+  orgBudgetResetMs: nextDayMs,
+};
+
+const openai: Profile = {
+  chatPath: '/v1/chat/completions',
+  modelsPath: '/v1/models',
+  proofPath: null,
+  approvalPath: null,
+  authHeaders: ({ secret }) => ({ authorization: `Bearer ${secret}` }),
+  secretProblem: (secret) => (/\s/.test(secret) ? 'holds spaces or line breaks; expected the key alone' : null),
+  mostRpm: null,
+  streamsUsageUnasked: false,
+  orgBudgetResetMs: () => null,
+};
+
+const profiles: Record<ProviderKind, Profile> = { privatemind, 'curate-me': curateMe, openai };
 
 export function profileOf(kind: ProviderKind): Profile {
   return profiles[kind];
+}
+
+export function nextDayMs(nowMs: number): number {
+  const now = new Date(nowMs);
+  return Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate() + 1);
+}
+
+export function nextMonthMs(nowMs: number): number {
+  const now = new Date(nowMs);
+  return Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1);
 }

@@ -44,8 +44,15 @@ export function costOf(price: Price, inputTokens: number, outputTokens: number):
   );
 }
 
+export type PriceSources = {
+  /** The provider's own figure in a header (`X-CM-Cost`, USD), where there is one. */
+  header?: string | undefined;
+  listing: Price | null;
+  configured: Price | null;
+};
+
 /** Reads `usage` of a completion; prices are those of the model that answered, where known. */
-export function usageOf(json: unknown, prices: { listing: Price | null; configured: Price | null }): Usage {
+export function usageOf(json: unknown, prices: PriceSources): Usage {
   const parsed = usageShape.safeParse(json);
   if (!parsed.success) return noUsage;
   const { usage } = parsed.data;
@@ -57,7 +64,8 @@ export function usageOf(json: unknown, prices: { listing: Price | null; configur
     cachedTokens: usage.prompt_tokens_details?.cached_tokens ?? null,
     reasoningTokens: usage.completion_tokens_details?.reasoning_tokens ?? null,
   };
-  const told = usage.cost_usd === null || usage.cost_usd === undefined ? null : usage.cost_usd * nanoUsdPerUsd;
+  const toldUsd = usage.cost_usd ?? usdIn(prices.header);
+  const told = toldUsd === null ? null : toldUsd * nanoUsdPerUsd;
   // Nobody's completion costs millions: a figure that no longer fits an exact integer is not believed.
   if (told !== null && told <= Number.MAX_SAFE_INTEGER) {
     return { ...tokens, costNanoUsd: Math.round(told), costSource: 'provider' };
@@ -68,4 +76,9 @@ export function usageOf(json: unknown, prices: { listing: Price | null; configur
     return { ...tokens, costNanoUsd: null, costSource: 'none' };
   }
   return { ...tokens, costNanoUsd: reckoned, costSource: prices.listing ? 'listing' : 'configured' };
+}
+
+function usdIn(header: string | undefined): number | null {
+  const usd = header === undefined || header.trim() === '' ? Number.NaN : Number(header.replace(/^\s*\$/, ''));
+  return Number.isFinite(usd) && usd >= 0 ? usd : null;
 }

@@ -28,9 +28,13 @@ export type ServerFacts = {
 
 /** A server that reads its file may take this long. */
 const loadedWithinMs = 60_000;
+const appendsWithinMs = 3000;
+const cannotAppend =
+  'Redis cannot write its append-only file and takes no more; its disk is probably full: free some space there, ' +
+  'then run the same command again; nothing done is lost';
 const warned = new WeakSet<Redis>();
 
-/** Errors: `redis` with the cure. Warns, once per client, about a server that may forget. */
+/** Errors: `redis`, `disk`, with the cure. Warns, once per client, about a server that may forget. */
 export async function checkServer(client: Redis, log: Log): Promise<ServerFacts> {
   let facts = await askFacts(client);
   if (facts.isLoading) log.info('Redis is reading its data; waiting');
@@ -38,6 +42,11 @@ export async function checkServer(client: Redis, log: Log): Promise<ServerFacts>
     if (Date.now() >= deadlineMs) {
       throw new AppError('redis', `Redis is still reading its data after ${loadedWithinMs / 1000} s; try again later`);
     }
+    await sleep(250);
+  }
+  // It tries again every second by itself: the space may be there meanwhile.
+  for (const deadlineMs = Date.now() + appendsWithinMs; !facts.isAppendHealthy; facts = await askFacts(client)) {
+    if (Date.now() >= deadlineMs) throw new AppError('disk', cannotAppend);
     await sleep(250);
   }
   const judgement = judge(facts);
@@ -102,7 +111,8 @@ export function judge(facts: ServerFacts): { refusal: string | null; warnings: s
   const refuse = (refusal: string) => ({ refusal, warnings: [] });
   if (!isVersionSupported(facts.redisVersion)) {
     return refuse(
-      `expected Redis ${oldestVersion} or newer (or Valkey), this one is ${facts.redisVersion || 'nameless'}`,
+      `expected Redis ${oldestVersion} or newer (or Valkey), this one is ${facts.redisVersion || 'nameless'}; ` +
+        'update it, or use another (REDIS_URL, --redis)',
     );
   }
   if (facts.isReadOnlyReplica) {

@@ -2,7 +2,8 @@
  * The connection to Redis, for everything else in the program: a given URL, or else the embedded server of the data
  * directory. Once opened it repairs itself: clients reconnect for ever with a capped pause, and an embedded server that
  * died is started again. A command waits through an outage of about a minute and then fails with
- * MaxRetriesPerRequestError, so that a run can stop and say why; BullMQ's blocking connections wait for ever.
+ * MaxRetriesPerRequestError; BullMQ's blocking connections wait for ever. Whoever cannot work without Redis listens to
+ * `gone`, which comes a little sooner.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -10,7 +11,7 @@ import { AppError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { firstContact } from './contact.ts';
 import { type EmbeddedRedis, openEmbeddedRedis } from './embedded.ts';
-import { nameRedis } from './trouble.ts';
+import { lostForGood, nameRedis } from './trouble.ts';
 import { hidePassword, parseRedisUrl, type RedisAddress } from './url.ts';
 
 export type RedisHandle = AsyncDisposable & {
@@ -22,6 +23,8 @@ export type RedisHandle = AsyncDisposable & {
   /** Names the server, without its password. */
   describe(): string;
   embedded: EmbeddedRedis | null;
+  /** Resolves when Redis has been away for longer than the patience: there is nothing more to wait for. */
+  gone: Promise<AppError>;
   close(): Promise<void>;
 };
 
@@ -29,6 +32,8 @@ export type RedisHandle = AsyncDisposable & {
 export type BullConnection = ReturnType<typeof bullConnection>;
 
 const longestPauseMs = 2_000;
+/** How long an outage may last, as a restart or a failover does. */
+const defaultPatienceMs = 45_000;
 /** Pauses of 0.05, 0.1, … 1.6 s and then 2 s: about a minute. */
 const commandRetries = 35;
 const quitWithinMs = 1_000;
@@ -48,17 +53,19 @@ export async function openRedis(options: {
   dataDir: string;
   log: Log;
   /** For tests of what does not answer. */
-  giveUpAfterMs?: number;
+  giveUpAfterMs?: number | undefined;
+  /** Default 45000. */
+  patienceMs?: number | undefined;
 }): Promise<RedisHandle> {
   const { url, dataDir, log } = options;
   const address = url === null ? null : parseRedisUrl(url);
   const embedded = address === null ? await openEmbeddedRedis({ dataDir, log }) : null;
   const base: RedisAddress = address ?? { path: embedded?.socketPath ?? '', db: 0 };
   const shown = url === null ? `embedded Redis in ${embedded?.directory}` : hidePassword(url);
-  nameRedis(shown);
+  nameRedis(url === null ? shown : `Redis at ${shown}`);
   try {
     await firstContact({ address: base, shown, log, giveUpAfterMs: options.giveUpAfterMs });
-    return await createHandle(base, shown, embedded, log);
+    return await createHandle(base, shown, embedded, log, options.patienceMs ?? defaultPatienceMs);
   } catch (error) {
     await embedded?.close();
     throw error;
@@ -74,6 +81,7 @@ async function createHandle(
   shown: string,
   embedded: EmbeddedRedis | null,
   log: Log,
+  patienceMs: number,
 ): Promise<RedisHandle> {
   const clients = new Set<Redis>();
   let isClosing = false;
@@ -112,18 +120,30 @@ async function createHandle(
   }
 
   const client = create('main');
+  const { promise: gone, resolve: giveUp } = Promise.withResolvers<AppError>();
+  let patience: NodeJS.Timeout | undefined;
+  let restartError: AppError | null = null;
   // Every failed attempt to reconnect comes by here again, so a server that could not be started is tried again too.
   client.on('close', () => {
-    if (isClosing || !embedded) return;
-    embedded.ensure().catch((error: unknown) => {
-      if (!isClosing) log.error({ redis: shown }, messageOf(error));
+    if (isClosing) return;
+    patience ??= setTimeout(() => giveUp(restartError ?? lostForGood()), patienceMs);
+    embedded?.ensure().catch((error: unknown) => {
+      // Told at the end, if it does not get better: not with every attempt.
+      if (error instanceof AppError) restartError = error;
+      if (!isClosing) log.debug({ redis: shown }, messageOf(error));
     });
+  });
+  client.on('ready', () => {
+    clearTimeout(patience);
+    patience = undefined;
+    restartError = null;
   });
   await untilReady(client, shown);
 
   let closing: Promise<void> | null = null;
   async function closeAll(): Promise<void> {
     isClosing = true;
+    clearTimeout(patience);
     // Lets commands on their way have their answers; a server that does not answer gets no more time.
     if (client.status === 'ready')
       await Promise.race([client.quit().catch(() => {}), sleep(quitWithinMs, undefined, { ref: false })]);
@@ -138,6 +158,7 @@ async function createHandle(
     connectionOptions: bullConnection(address),
     describe: () => shown,
     embedded,
+    gone,
     close,
     [Symbol.asyncDispose]: close,
   };

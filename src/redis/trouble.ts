@@ -44,29 +44,29 @@ const rows: Row[] = [
 
 let opened = 'Redis';
 
-/** Which Redis this process uses, for its messages; without a password. */
+/** Which Redis this process uses, for its messages: `Redis at <URL without its password>`. */
 export function nameRedis(shown: string): void {
   opened = shown;
 }
 
-/** Whether the connection was given up: nothing more can be asked of this Redis. */
-export function isRedisGone(error: unknown): boolean {
-  return (
-    error instanceof Error && (error.name === 'MaxRetriesPerRequestError' || error.message === 'Connection is closed.')
-  );
+export function lostForGood(): AppError {
+  return new AppError('redis', `lost the ${opened}, and it does not come back; start it, ${goOn}`);
+}
+
+function isConnectionGivenUp(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return error.name === 'MaxRetriesPerRequestError' || error.message === 'Connection is closed.';
 }
 
 /** An error of the client or the server as an AppError (`redis`, `disk`); null for any other error. */
 export function explainRedisError(error: unknown): AppError | null {
   // Not as its cause: the client's error carries its command's arguments.
-  if (isRedisGone(error)) {
-    return new AppError('redis', `lost the Redis at ${opened}, and it did not come back; start it, ${goOn}`);
-  }
+  if (isConnectionGivenUp(error)) return lostForGood();
   const isReply = error instanceof Error && /ReplyError|SimpleError/.test(`${error.name} ${error.constructor.name}`);
   if (!isReply) return null;
   const row = rows.find(({ when }) => when.test(error.message));
   if (!row) return null;
-  return new AppError(row.code, `the Redis at ${opened} ${row.what}; ${row.cure}, ${goOn} (it said: ${said(error)})`);
+  return new AppError(row.code, `the ${opened} ${row.what}; ${row.cure}, ${goOn} (it said: ${said(error)})`);
 }
 
 function said(error: unknown): string {

@@ -19,12 +19,15 @@ export type RedisAddress = {
 
 const forms = 'redis://[user:password@]host[:port][/db], rediss://… for TLS, or unix:///path/to/socket[?db=N]';
 
-/** Errors: `redis`, naming the URL without its password. */
+/** Errors: `config`, naming the URL without its password. */
 export function parseRedisUrl(text: string): RedisAddress {
   // `unix://user:password@/path` has no host; the URL standard wants one after credentials.
   const url = URL.parse(text.replace(/^(unix:\/\/[^/]*@)\//i, '$1localhost/'));
   const wrong = (what: string) =>
-    new AppError('redis', `${what} in the Redis URL "${hidePassword(text)}"; expected ${forms}`);
+    new AppError(
+      'config',
+      `${what} in the Redis URL "${hidePassword(text)}" (REDIS_URL, --redis or redisUrl); expected ${forms}`,
+    );
   if (!url) throw wrong('a missing or invalid host or port, or a password that is not percent-encoded,');
   const isUnix = url.protocol === 'unix:';
   if (!isUnix && url.protocol !== 'redis:' && url.protocol !== 'rediss:') throw wrong('unknown scheme');

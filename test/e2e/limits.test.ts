@@ -30,7 +30,7 @@ test('limits of tokens bind as limits of requests do', async () => {
     { name: 'by-requests', rpm: 20, tpm: 100_000, configured },
   ];
   const world = await createWorld({ keys });
-  const ids = writeInput(world, { count: 220 });
+  const ids = writeInput(world, { count: 170 });
   expectExit(await world.nightshift(['run', 'in.jsonl', '--out', 'out']), 0);
 
   expect(readResults(world, ids).errors).toEqual([]);

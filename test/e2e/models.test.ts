@@ -33,8 +33,7 @@ test('an alias moves and its model disappears in mid-run: every line is answered
 test('an alias that moves while its model stays is followed within the age of a listing', async () => {
   const world = await createWorld({
     config: { modelsMaxAgeMs: 200 },
-    keys: [{ name: 'a', rpm: 60 }],
-    scenario: { events: [{ afterCalls: 40, do: { change: 'move_alias', alias: 'fast', to: after } }] },
+    scenario: { latencyMs: 100, events: [{ afterCalls: 40, do: { change: 'move_alias', alias: 'fast', to: after } }] },
   });
   const ids = writeInput(world, { count: 90 });
   expectExit(await world.nightshift(['run', 'in.jsonl', '--out', 'out', '--concurrency', '5']), 0);
@@ -47,8 +46,7 @@ test('an alias that moves while its model stays is followed within the age of a 
 test('--pin-models keeps the model an alias meant at first', async () => {
   const world = await createWorld({
     config: { modelsMaxAgeMs: 200 },
-    keys: [{ name: 'a', rpm: 60 }],
-    scenario: { events: [{ afterCalls: 40, do: { change: 'move_alias', alias: 'fast', to: after } }] },
+    scenario: { latencyMs: 100, events: [{ afterCalls: 40, do: { change: 'move_alias', alias: 'fast', to: after } }] },
   });
   const ids = writeInput(world, { count: 90 });
   expectExit(await world.nightshift(['run', 'in.jsonl', '--out', 'out', '--concurrency', '5', '--pin-models']), 0);

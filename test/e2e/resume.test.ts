@@ -131,7 +131,7 @@ test('files of somebody else are not written over', async () => {
   writeFileSync(world.file('in.output.jsonl'), 'mine\n');
   const refused = await world.nightshift(['run', 'in.jsonl']);
   expectExit(refused, 2);
-  expect(refused.stderr).toMatch(/in\.output\.jsonl exists, but no manifest/);
+  expect(refused.stderr).toMatch(/in\.output\.jsonl exists, but no /);
   writeFileSync(world.file('in.manifest.json'), '{"mine":true}');
   expectExit(await world.nightshift(['run', 'in.jsonl']), 2);
   expect(readFileSync(world.file('in.output.jsonl'), 'utf8')).toBe('mine\n');

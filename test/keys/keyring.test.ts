@@ -18,6 +18,7 @@ function keyConfig(name: string, secret = secretOf(name), change: Partial<KeyCon
     provider: 'sim',
     secretFrom: `KEY_OF_${name.toUpperCase()}`,
     secret,
+    upstreamSecret: null,
     rpm: 60,
     tpm: null,
     tpmCounts: 'used',

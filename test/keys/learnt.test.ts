@@ -51,14 +51,17 @@ async function work(world: World, key: Key, provider: ReturnType<typeof createPr
   return answered;
 }
 
-test.each([600, 300, 60, 10])('an unknown limit of %i a minute is found with at most two 429s, and used', async (rpm) => {
-  const key = makeKey({ rpm: 'auto' });
-  const world = await createWorld({ keys: [key] });
-  const provider = createProvider(rpm);
-  const answered = await work(world, key, provider, 600_000);
-  expect(provider.refusedCalls()).toBeLessThanOrEqual(2);
-  expect(answered).toBeGreaterThanOrEqual(rpm * 10 * 0.95);
-});
+test.each([600, 300, 60, 10])(
+  'an unknown limit of %i a minute is found with at most two 429s, and used',
+  async (rpm) => {
+    const key = makeKey({ rpm: 'auto' });
+    const world = await createWorld({ keys: [key] });
+    const provider = createProvider(rpm);
+    const answered = await work(world, key, provider, 600_000);
+    expect(provider.refusedCalls()).toBeLessThanOrEqual(2);
+    expect(answered).toBeGreaterThanOrEqual(rpm * 10 * 0.95);
+  },
+);
 
 test('what was learnt is still known in the next run', async () => {
   const key = makeKey({ rpm: 'auto' });

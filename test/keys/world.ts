@@ -23,6 +23,7 @@ export function makeKey({ windowMs = 60_000, ...shape }: KeyShape = {}): Key {
     name,
     keyId: `id-${name}`,
     secret: 'secret',
+    upstreamSecret: null,
     rpm: null,
     tpm: null,
     tpmCounts: 'used',

@@ -1,3 +1,4 @@
+import type { ProviderConfig } from '../../src/config.ts';
 import { once } from 'node:events';
 import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, describe, expect, it, test } from 'vitest';
@@ -5,6 +6,8 @@ import { createClient, type Client, type ClientOptions } from '../../src/provide
 import { createSimulator } from '../../src/simulator/server.ts';
 import { freePort, waitFor } from '../support/wait.ts';
 import { providerAt, startUpstream } from './upstream.ts';
+
+const as = (provider: ProviderConfig, secret = 'a:b') => ({ provider, secret, upstreamSecret: null });
 
 const body = JSON.stringify({ model: 'fast', messages: [{ role: 'user', content: 'Name three rivers. 🌊' }] });
 const made: Client[] = [];
@@ -43,7 +46,7 @@ describe('a call', () => {
       response.writeHead(429, { 'Retry-After': '7', 'X-Request-Id': 'req-1', 'set-cookie': ['a=1', 'b=2'] });
       response.end('{"error":{"message":"wart’ 🌊"}}');
     });
-    const answer = await client().chat({ provider: upstream.provider, secret: 'a:b', body });
+    const answer = await client().chat({ sender: as(upstream.provider, 'a:b'), body });
     expect(answer).toMatchObject({
       tag: 'http',
       status: 429,
@@ -60,8 +63,8 @@ describe('a call', () => {
   it('goes below the path of the base URL', async () => {
     await using upstream = await startUpstream((response) => response.end('{}'));
     const provider = providerAt(`${upstream.provider.baseUrl}/llm/api`);
-    await client().chat({ provider, secret: 'a:b', body });
-    await client().get(provider, 'a:b', '/v1/models');
+    await client().chat({ sender: as(provider, 'a:b'), body });
+    await client().get(as(provider), '/v1/models');
     expect(upstream.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
       'POST /llm/api/v1/chat/completions',
       'GET /llm/api/v1/models',
@@ -75,7 +78,7 @@ describe('a call', () => {
       response.flushHeaders();
       setImmediate(() => response.end(bytes.subarray(13)));
     });
-    expect(await client().chat({ provider: upstream.provider, secret: 'a:b', body })).toMatchObject({
+    expect(await client().chat({ sender: as(upstream.provider, 'a:b'), body })).toMatchObject({
       body: bytes.toString(),
     });
   });
@@ -85,7 +88,7 @@ describe('a call', () => {
     await using upstream = await startUpstream((response) => {
       response.writeHead(307, { location: `${other.provider.baseUrl}/v1/chat/completions` }).end();
     });
-    const answer = await client().chat({ provider: upstream.provider, secret: 'a:b', body });
+    const answer = await client().chat({ sender: as(upstream.provider, 'a:b'), body });
     expect(answer).toMatchObject({ status: 307 });
     expect(other.requests).toEqual([]);
   });
@@ -95,7 +98,7 @@ describe('a call', () => {
       response.writeEarlyHints({ link: '</style.css>; rel=preload' });
       response.end('{"choices":[]}');
     });
-    expect(await client().chat({ provider: upstream.provider, secret: 'a:b', body })).toMatchObject({
+    expect(await client().chat({ sender: as(upstream.provider, 'a:b'), body })).toMatchObject({
       status: 200,
       body: '{"choices":[]}',
     });
@@ -106,7 +109,7 @@ describe('connections', () => {
   it('are used again', async () => {
     await using upstream = await startUpstream((response) => response.end('{}'));
     const one = client({ connections: 8 });
-    for (let n = 0; n < 20; n += 1) await one.chat({ provider: upstream.provider, secret: 'a:b', body });
+    for (let n = 0; n < 20; n += 1) await one.chat({ sender: as(upstream.provider, 'a:b'), body });
     expect(upstream.requests).toHaveLength(20);
     // The next call may go out while the last one's connection is just being put back.
     expect(upstream.connections()).toBeLessThanOrEqual(2);
@@ -115,7 +118,7 @@ describe('connections', () => {
   it('are not more than allowed, and calls beyond them wait for their turn', async () => {
     await using upstream = await startUpstream((response) => setImmediate(() => response.end('{}')));
     const one = client({ connections: 3 });
-    const calls = Array.from({ length: 30 }, () => one.chat({ provider: upstream.provider, secret: 'a:b', body }));
+    const calls = Array.from({ length: 30 }, () => one.chat({ sender: as(upstream.provider, 'a:b'), body }));
     for (const answer of await Promise.all(calls)) expect(answer).toMatchObject({ status: 200 });
     expect(upstream.connections()).toBeLessThanOrEqual(3);
   });
@@ -129,7 +132,7 @@ describe('connections', () => {
     });
     const one = client({ connections: 600 });
     const calls = Array.from({ length: 600 }, (_, n) =>
-      one.chat({ provider: upstream.provider, secret: 'a:b', body: `{"n":${n}}` }),
+      one.chat({ sender: as(upstream.provider, 'a:b'), body: `{"n":${n}}` }),
     );
     const answers = await Promise.all(calls);
     expect(answers.map((answer) => (answer.tag === 'http' ? answer.body : answer.code))).toEqual(
@@ -146,7 +149,7 @@ describe('connections', () => {
     const one = client({ connections: 1 });
     const seen: (string | number)[] = [];
     for (let n = 0; n < 6; n += 1) {
-      const answer = await one.chat({ provider: upstream.provider, secret: 'a:b', body });
+      const answer = await one.chat({ sender: as(upstream.provider, 'a:b'), body });
       seen.push(answer.tag === 'http' ? answer.status : answer.code);
     }
     expect(seen).toEqual(['reset', 200, 'reset', 200, 'reset', 200]);
@@ -154,8 +157,8 @@ describe('connections', () => {
 });
 
 describe('what goes wrong becomes an answer:', () => {
-  const chat = (provider: ReturnType<typeof providerAt>, options: Partial<ClientOptions> = {}) =>
-    client(options).chat({ provider, secret: 'a:b', body });
+  const chat = (provider: ProviderConfig, options: Partial<ClientOptions> = {}) =>
+    client(options).chat({ sender: as(provider, 'a:b'), body });
 
   test('nobody listens', async () => {
     const answer = await chat(providerAt(`http://127.0.0.1:${await freePort()}`));
@@ -171,7 +174,7 @@ describe('what goes wrong becomes an answer:', () => {
     await using upstream = await startUpstream((response) => response.end('{}'));
     let sent = 0;
     const provider = providerAt(upstream.provider.baseUrl.replace('http:', 'https:'));
-    const answer = await client().chat({ provider, secret: 'a:b', body, onSent: () => (sent += 1) });
+    const answer = await client().chat({ sender: as(provider, 'a:b'), body, onSent: () => (sent += 1) });
     expect(answer).toMatchObject({ tag: 'failure', code: 'connect' });
     expect(sent).toBe(0);
   });
@@ -194,7 +197,7 @@ describe('what goes wrong becomes an answer:', () => {
     const provider = providerAt(`https://127.0.0.1:${silent.port}`);
     let sent = 0;
     const one = client({ attemptTimeoutMs: 200 });
-    expect(await one.chat({ provider, secret: 'a:b', body, onSent: () => (sent += 1) })).toMatchObject({
+    expect(await one.chat({ sender: as(provider, 'a:b'), body, onSent: () => (sent += 1) })).toMatchObject({
       code: 'timeout',
     });
     expect(sent).toBe(0);
@@ -239,7 +242,7 @@ describe('what goes wrong becomes an answer:', () => {
 
   test('the key cannot stand in a header', async () => {
     await using upstream = await startUpstream((response) => response.end('{}'));
-    const answer = await client().chat({ provider: upstream.provider, secret: 'a\r\nx-evil: 1', body });
+    const answer = await client().chat({ sender: as(upstream.provider, 'a\r\nx-evil: 1'), body });
     expect(answer).toMatchObject({ tag: 'failure', code: 'connect', message: /header/ });
     expect(upstream.requests).toEqual([]);
   });
@@ -252,7 +255,7 @@ describe('onSent', () => {
       events.push('seen');
       response.end('{}');
     });
-    await client().chat({ provider: upstream.provider, secret: 'a:b', body, onSent: () => events.push('sent') });
+    await client().chat({ sender: as(upstream.provider, 'a:b'), body, onSent: () => events.push('sent') });
     expect(events).toEqual(['sent', 'seen']);
   });
 
@@ -265,8 +268,7 @@ describe('onSent', () => {
     const one = client({ connections: 5 });
     const calls = Array.from({ length: 60 }, (_, n) =>
       one.chat({
-        provider: upstream.provider,
-        secret: 'a:b',
+        sender: as(upstream.provider),
         body,
         onSent: () => sent.set(n, (sent.get(n) ?? 0) + 1),
       }),
@@ -279,8 +281,7 @@ describe('onSent', () => {
   it('is not called for a call that never gets a connection', async () => {
     let sent = 0;
     await client().chat({
-      provider: providerAt(`http://127.0.0.1:${await freePort()}`),
-      secret: 'a:b',
+      sender: as(providerAt(`http://127.0.0.1:${await freePort()}`)),
       body,
       onSent: () => (sent += 1),
     });
@@ -296,20 +297,20 @@ describe('abort', () => {
     const one = client({ connections: 2 });
     let sent = 0;
     const calls = Array.from({ length: 5 }, () =>
-      one.chat({ provider: upstream.provider, secret: 'a:b', body, onSent: () => (sent += 1) }),
+      one.chat({ sender: as(upstream.provider, 'a:b'), body, onSent: () => (sent += 1) }),
     );
     await waitFor(() => upstream.requests.length === 2);
     one.abort();
     for (const answer of await Promise.all(calls)) expect(answer).toMatchObject({ tag: 'failure', code: 'aborted' });
     expect(sent).toBe(2);
-    expect(await one.chat({ provider: upstream.provider, secret: 'a:b', body })).toMatchObject({ status: 200 });
+    expect(await one.chat({ sender: as(upstream.provider, 'a:b'), body })).toMatchObject({ status: 200 });
     expect(upstream.requests).toHaveLength(3);
   });
 
   it('ends a call in the middle of its answer', async () => {
     await using upstream = await startUpstream((response) => response.write('{"choices":['));
     const one = client();
-    const call = one.chat({ provider: upstream.provider, secret: 'a:b', body });
+    const call = one.chat({ sender: as(upstream.provider, 'a:b'), body });
     await waitFor(() => upstream.requests.length === 1);
     one.abort();
     expect(await call).toMatchObject({ code: 'aborted' });
@@ -324,12 +325,12 @@ describe('close', () => {
   it('aborts what is in flight, and every call after it', async () => {
     await using upstream = await startUpstream(() => {});
     const one = client();
-    const call = one.chat({ provider: upstream.provider, secret: 'a:b', body });
+    const call = one.chat({ sender: as(upstream.provider, 'a:b'), body });
     await waitFor(() => upstream.requests.length === 1);
     await one.close();
     expect(await call).toMatchObject({ code: 'aborted' });
-    expect(await one.chat({ provider: upstream.provider, secret: 'a:b', body })).toMatchObject({ code: 'aborted' });
-    expect(await one.get(upstream.provider, 'a:b', '/v1/models')).toMatchObject({ code: 'aborted' });
+    expect(await one.chat({ sender: as(upstream.provider, 'a:b'), body })).toMatchObject({ code: 'aborted' });
+    expect(await one.get(as(upstream.provider), '/v1/models')).toMatchObject({ code: 'aborted' });
     expect(upstream.requests).toHaveLength(1);
   });
 
@@ -345,8 +346,8 @@ test('it understands the simulator, faults included', async () => {
   const provider = providerAt(simulator.baseUrl);
   const secret = simulator.keys[0]?.token ?? '';
   const one = client();
-  expect(await one.get(provider, secret, '/v1/models')).toMatchObject({ status: 200 });
-  expect(await one.chat({ provider, secret, body })).toMatchObject({ status: 200 });
+  expect(await one.get(as(provider, secret), '/v1/models')).toMatchObject({ status: 200 });
+  expect(await one.chat({ sender: as(provider, secret), body })).toMatchObject({ status: 200 });
   const faults: [string, object][] = [
     ['cut_body', { code: 'cut' }],
     ['reset', { code: 'reset' }],
@@ -356,7 +357,7 @@ test('it understands the simulator, faults included', async () => {
   ];
   for (const [kind, expected] of faults) {
     simulator.control({ change: 'set_faults', faults: [{ kind: kind as 'reset' }] });
-    expect(await one.chat({ provider, secret, body })).toMatchObject(expected);
+    expect(await one.chat({ sender: as(provider, secret), body })).toMatchObject(expected);
   }
   await one.close();
 });

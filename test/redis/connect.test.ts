@@ -125,7 +125,7 @@ describe('a server that cannot be reached', () => {
     );
     await expect(open(`unix://${tempDir()}/none.sock`)).rejects.toThrow(/no such socket/);
     await expect(open('redis://nowhere.invalid')).rejects.toThrow(/host name is not known|no answer/);
-    await expect(open('amqp://localhost')).rejects.toMatchObject({ code: 'redis' });
+    await expect(open('amqp://localhost')).rejects.toMatchObject({ code: 'config' });
   });
 
   test('is told from one that does not answer, hangs up, or is no Redis', async () => {

@@ -1,0 +1,161 @@
+import { hostname } from 'node:os';
+import path from 'node:path';
+import { Redis } from 'ioredis';
+import { describe, expect, it, onTestFinished, test } from 'vitest';
+import { takeLease, type Lease, type LeaseTiming } from '../../src/batch/lease.ts';
+import { startProcess } from '../support/process.ts';
+import { testRedis } from '../support/redis.ts';
+import { startRedisServer } from '../support/redis-server.ts';
+import { waitFor } from '../support/wait.ts';
+
+const { client, names, namespace, url } = testRedis();
+let count = 0;
+const newId = () => `batch_${(count += 1)}`;
+
+/** Short, so that a test sees a renewal soon; long against a machine that is busy elsewhere. */
+const quick: LeaseTiming = { leaseMs: 60_000, renewEveryMs: 20 };
+
+async function take(batchId: string, timing?: LeaseTiming): Promise<Lease> {
+  const lease = await takeLease(client, names, batchId, timing);
+  onTestFinished(() => lease.release());
+  return lease;
+}
+
+const isLost = async (lease: Lease) => (await Promise.race([lease.lost.then(() => 'lost'), client.ping()])) === 'lost';
+
+const holder = path.join(import.meta.dirname, 'lease-holder.ts');
+
+describe('the lease on a batch', () => {
+  it('names host and process, and expires by itself', async () => {
+    const batchId = newId();
+    const lease = await take(batchId);
+    expect(lease.token).toMatch(new RegExp(`^${hostname()} ${process.pid} [0-9a-f]{16}$`));
+    expect(await client.get(names.lease(batchId))).toBe(lease.token);
+    expect(await client.pttl(names.lease(batchId))).toBeGreaterThan(0);
+  });
+
+  it('is refused to a second process, which is told who has it', async () => {
+    const batchId = newId();
+    const child = startProcess([holder, url, namespace, batchId]);
+    const [token] = await child.waitForOutput(/\S+ \d+ [0-9a-f]{16}/);
+    await expect(takeLease(client, names, batchId)).rejects.toMatchObject({
+      code: 'usage',
+      exitCode: 2,
+      message: expect.stringContaining(`${batchId} is already running (process ${child.pid} on ${hostname()})`),
+    });
+    expect(await client.get(names.lease(batchId))).toBe(token);
+  });
+
+  it('is refused to a second run in this process', async () => {
+    const batchId = newId();
+    await take(batchId);
+    await expect(takeLease(client, names, batchId)).rejects.toMatchObject({ code: 'usage' });
+  });
+
+  it('is taken over at once from a process of this machine that was killed', async () => {
+    const batchId = newId();
+    const child = startProcess([holder, url, namespace, batchId]);
+    await child.waitForOutput(/\S+ \d+ [0-9a-f]{16}/);
+    await child.kill('SIGKILL');
+    // It has not run out.
+    expect(await client.pttl(names.lease(batchId))).toBeGreaterThan(0);
+    const lease = await take(batchId);
+    expect(await client.get(names.lease(batchId))).toBe(lease.token);
+  });
+
+  it('is left to a process of another machine, dead or not, until it runs out', async () => {
+    const batchId = newId();
+    await client.set(names.lease(batchId), `elsewhere 4194304 0123456789abcdef`);
+    await expect(takeLease(client, names, batchId)).rejects.toMatchObject({ message: /process 4194304 on elsewhere/ });
+    await client.pexpire(names.lease(batchId), 1);
+    await waitFor(async () => (await client.exists(names.lease(batchId))) === 0);
+    await take(batchId);
+  });
+
+  it('is taken over from an earlier life with the same process id', async () => {
+    const batchId = newId();
+    await client.set(names.lease(batchId), `${hostname()} ${process.pid} 0123456789abcdef`);
+    await take(batchId);
+  });
+
+  it('goes to one of many who ask at once, on connections of their own', async () => {
+    const connections = Array.from({ length: 8 }, () => new Redis(url));
+    onTestFinished(() => connections.forEach((one) => one.disconnect()));
+    await Promise.all(connections.map((one) => one.ping()));
+    for (let round = 0; round < 20; round += 1) {
+      const batchId = newId();
+      const asked = await Promise.allSettled(connections.map((one) => takeLease(one, names, batchId)));
+      const taken = asked.filter((one) => one.status === 'fulfilled').map(({ value }) => value);
+      expect(taken.map(({ token }) => token)).toEqual([await client.get(names.lease(batchId))]);
+      await taken[0]?.release();
+    }
+  });
+
+  it('is free again when it is released', async () => {
+    const batchId = newId();
+    await (await takeLease(client, names, batchId)).release();
+    expect(await client.exists(names.lease(batchId))).toBe(0);
+    await take(batchId);
+  });
+
+  it('is not released when somebody else has it', async () => {
+    const batchId = newId();
+    const lease = await takeLease(client, names, batchId);
+    await client.set(names.lease(batchId), 'elsewhere 1 other');
+    await lease.release();
+    expect(await client.get(names.lease(batchId))).toBe('elsewhere 1 other');
+  });
+});
+
+describe('a lease that is held', () => {
+  it('is renewed', async () => {
+    const batchId = newId();
+    const lease = await take(batchId, quick);
+    await client.pexpire(names.lease(batchId), 30_000);
+    await waitFor(async () => (await client.pttl(names.lease(batchId))) > 30_000);
+    expect(await isLost(lease)).toBe(false);
+  });
+
+  it('is taken again when it ran out and nobody took it', async () => {
+    const batchId = newId();
+    const lease = await take(batchId, quick);
+    await client.del(names.lease(batchId));
+    await waitFor(async () => (await client.get(names.lease(batchId))) === lease.token);
+    expect(await isLost(lease)).toBe(false);
+  });
+
+  it('is lost when somebody else has it, and lost for good', async () => {
+    const batchId = newId();
+    const lease = await take(batchId, quick);
+    await client.set(names.lease(batchId), 'elsewhere 1 other');
+    await lease.lost;
+    await client.del(names.lease(batchId));
+    // A lease taken later in this process renews itself meanwhile: the lost one has had its chances.
+    const other = newId();
+    await take(other, quick);
+    for (let renewal = 0; renewal < 3; renewal += 1) {
+      await client.pexpire(names.lease(other), 30_000);
+      await waitFor(async () => (await client.pttl(names.lease(other))) > 30_000);
+    }
+    expect(await client.exists(names.lease(batchId))).toBe(0);
+  });
+});
+
+test('a lease outlives an outage of Redis', async () => {
+  await using server = await startRedisServer();
+  const connection = new Redis(server.url, { maxRetriesPerRequest: 0, retryStrategy: () => 5 });
+  const admin = new Redis(server.url);
+  for (const one of [connection, admin]) {
+    one.on('error', () => {});
+    onTestFinished(() => one.disconnect());
+  }
+  const batchId = newId();
+  const lease = await takeLease(connection, names, batchId, { ...quick, renewEveryMs: 2 });
+  // Renewals fail while the connection is gone, at whatever point that meets them; none may bring the process down.
+  for (let outage = 0; outage < 30; outage += 1) {
+    await admin.multi().del(names.lease(batchId)).client('KILL', 'TYPE', 'NORMAL', 'SKIPME', 'YES').exec();
+    await waitFor(async () => (await admin.get(names.lease(batchId))) === lease.token);
+  }
+  await waitFor(() => connection.status === 'ready');
+  await lease.release();
+});
