@@ -7,7 +7,9 @@ import { errorLine, outputLine, requestIdOf } from '../src/batch/result-line.ts'
 import type { KeyAct, LineEnd } from '../src/keys/settle.ts';
 import type { LedgerEntry } from '../src/ledger/entry.ts';
 import { ledgerOutcomeOf } from '../src/provider/outcome.ts';
-import type { AnsweredCall } from './call.ts';
+import { toldRpm } from '../src/provider/rate-headers.ts';
+import { approvalPollMs, type HeldApproval } from './approvals.ts';
+import { isStreamed, type AnsweredCall } from './call.ts';
 import type { LineResult, LineRun } from './line.ts';
 
 /** What the switch decides; `carryOut` does it, in one settle. */
@@ -17,6 +19,8 @@ type Decision = {
   end: LineEnd | null;
   /** Before the next round. */
   pauseMs: number;
+  /** The approval that the line waits for from now on. */
+  hold?: string;
 };
 
 const ended: LineResult = { tag: 'ended' };
@@ -43,6 +47,8 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
       if (isOurs) circuit.undecided();
       else circuit.failed(performance.now(), `${chosen.key.provider.baseUrl}: ${outcome.message}`);
       const backoffMs = Math.random() * Math.min(backoffMaxMs, backoffBaseMs * 2 ** run.attemptsSpent);
+      // A proxy that cuts or holds streams does so again; a whole answer may pass.
+      if (isStreamed(run) && !isOurs) run.hasBrokenStream = true;
       return carryOut(run, call, {
         key: { kind: 'neutral' },
         countsAsAttempt: !isOurs,
@@ -59,6 +65,36 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
         end: isLastAttempt(run) ? failed(run, call) : null,
         pauseMs: 0,
       });
+    }
+
+    case 'too_many_at_once':
+      circuit.succeeded();
+      return carryOut(run, call, { key: { kind: 'ceiling' }, countsAsAttempt: false, end: null, pauseMs: 0 });
+
+    case 'snooze':
+      circuit.succeeded();
+      return carryOut(run, call, {
+        key: { kind: 'cool', reason: outcome.code, retryAfterMs: outcome.retryAfterMs, limit: null },
+        countsAsAttempt: false,
+        end: null,
+        pauseMs: 0,
+      });
+
+    case 'held': {
+      circuit.succeeded();
+      const approval: HeldApproval = {
+        approvalId: outcome.approvalId,
+        keyId: chosen.key.keyId,
+        attemptId: call.attemptId,
+      };
+      await carryOut(run, call, {
+        key: { kind: 'ok' },
+        countsAsAttempt: false,
+        end: null,
+        pauseMs: 0,
+        hold: JSON.stringify(approval),
+      });
+      return { tag: 'held', retryAtMs: Date.now() + approvalPollMs };
     }
 
     case 'key_retired':
@@ -132,6 +168,8 @@ async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): P
       costNanoUsd: usage.costNanoUsd,
       countsAsAttempt: decision.countsAsAttempt,
       ledger: ledgerEntry(run, call),
+      toldRpm: newlyToldRpm(run, call),
+      hold: decision.hold ?? null,
     },
     end,
   });
@@ -162,6 +200,15 @@ async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): P
     }
   }
   return null;
+}
+
+/** A limit that the headers name, when it is not the one they named before. */
+function newlyToldRpm({ ctx }: LineRun, { chosen, answer }: AnsweredCall): number | null {
+  if (chosen.key.rpm !== 'auto' || answer.tag !== 'http') return null;
+  const rpm = toldRpm(answer.headers, Date.now());
+  if (rpm === null || ctx.toldRpm.get(chosen.key.keyId) === rpm) return null;
+  ctx.toldRpm.set(chosen.key.keyId, rpm);
+  return rpm;
 }
 
 /** The keys that nothing more may be sent on, known here before Redis knows. */

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseJson, type Answer } from '../src/provider/answer.ts';
 import { classify } from '../src/provider/classify.ts';
 import type { Outcome } from '../src/provider/outcome.ts';
+import { profileOf } from '../src/provider/profile.ts';
 import { noUsage, usageOf, type Usage } from '../src/provider/usage.ts';
 import { priceOf, type Resolved } from './candidates.ts';
 import type { LineRun } from './line.ts';
@@ -25,7 +26,7 @@ export async function callProvider(
   attemptId: string,
   { waitMs, dueAtMs }: { waitMs: number; dueAtMs: number },
 ): Promise<AnsweredCall | { tag: 'released' } | { tag: 'void' }> {
-  const { ctx, request } = run;
+  const { ctx } = run;
   if (waitMs > 0) await sleep(waitMs, undefined, { signal: ctx.stopping }).catch(() => undefined);
   // A stop ends the wait, or came while the slot was being granted.
   if (ctx.stopping.aborted) {
@@ -42,13 +43,15 @@ export async function callProvider(
   const { redact } = ctx.keyring;
   const received = await ctx.client.chat({
     sender: chosen.key,
-    body: bodyFor(request.body, chosen.model),
+    isStreamed: isStreamed(run),
+    body: bodyFor(run, chosen),
     onSent: () => ctx.lateness.note(chosen.key, performance.now() - dueAtMs),
   });
   const answer = withCleanRequestId(received, redact);
   const json = answer.tag === 'http' && answer.status === 200 ? parseJson(answer.body) : undefined;
   const outcome = withCleanCode(classify(provider.kind, answer, { nowMs: Date.now(), json, redact }), redact);
-  const usage = json === undefined ? noUsage : usageOf(json, priceOf(ctx, chosen));
+  const header = answer.tag === 'http' ? answer.headers['x-cm-cost'] : undefined;
+  const usage = json === undefined ? noUsage : usageOf(json, { header, ...priceOf(ctx, chosen) });
   if (outcome.tag === 'complete') ctx.estimator.learn(chosen.model, run.size, usage);
   return { tag: 'answered', attemptId, chosen, answer, outcome, usage, startedAtMs };
 }
@@ -65,10 +68,21 @@ function withCleanCode(outcome: Outcome, redact: (text: string) => string): Outc
   return 'code' in outcome ? { ...outcome, code: redact(outcome.code) } : outcome;
 }
 
-/** Streaming a batch has no reader: answers are asked for whole. */
-function bodyFor(body: Record<string, unknown>, model: string): string {
-  const { stream: _, stream_options: __, ...rest } = body;
-  return JSON.stringify({ model, ...rest });
+/** By the request's own wish or the batch's, until a stream of this line broke. */
+export function isStreamed({ request, batch, hasBrokenStream }: LineRun): boolean {
+  return (request.body['stream'] === true || batch.options.stream) && !hasBrokenStream;
+}
+
+function bodyFor(run: LineRun, { key, model, body }: Resolved): string {
+  const { stream: _, stream_options: __, ...rest } = body ?? run.request.body;
+  if (!isStreamed(run)) return JSON.stringify({ model, ...rest });
+  const asksForUsage = !profileOf(key.provider.kind).streamsUsageUnasked;
+  return JSON.stringify({
+    model,
+    ...rest,
+    stream: true,
+    ...(asksForUsage && { stream_options: { include_usage: true } }),
+  });
 }
 
 /** The slot was never used: its place in the window and its money are free again. */

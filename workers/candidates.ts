@@ -10,7 +10,11 @@ import { nearestNames, resolveModel, type Listing, type Model } from '../src/pro
 import type { Outcome } from '../src/provider/outcome.ts';
 import type { WorkerContext } from './context.ts';
 
-export type Resolved = Candidate & { facts: Model };
+export type Resolved = Candidate & {
+  facts: Model;
+  /** What to send to this model, where pre-flight changed it. */
+  body?: Record<string, unknown>;
+};
 
 export type Candidates =
   | { tag: 'some'; candidates: Resolved[] }

@@ -13,6 +13,7 @@ import { defaultWindow } from '../src/batch/producer.ts';
 import { messageOf } from '../src/errors.ts';
 import type { BullConnection } from '../src/redis/connect.ts';
 import { explainRedisError } from '../src/redis/trouble.ts';
+import { parseHeld } from './approvals.ts';
 import type { WorkerContext } from './context.ts';
 import { createLanes, type Lanes } from './lanes.ts';
 import { runLine, type LineResult } from './line.ts';
@@ -103,14 +104,17 @@ async function runLines(
     .filter(({ text }) => text.trim() !== '');
   if (lines.length === 0) return [];
   const range = { firstLine: payload.firstLine, lineCount: (lines.at(-1)?.line ?? 0) - payload.firstLine + 1 };
-  const [isDone, spent] = await Promise.all([
+  const numbers = lines.map(({ line }) => String(line));
+  const [isDone, spent, approvals] = await Promise.all([
     readDoneBits(ctx.redis, ctx.names.done(batch.batchId), range),
-    ctx.redis.hmget(ctx.names.attempts(batch.batchId), ...lines.map(({ line }) => String(line))),
+    ctx.redis.hmget(ctx.names.attempts(batch.batchId), ...numbers),
+    ctx.redis.hmget(ctx.names.held(batch.batchId), ...numbers),
   ]);
   const running = lines.map(async ({ text, line }, index): Promise<LineResult> => {
     if (isDone(line)) return { tag: 'ended' };
     const attemptsSpent = Number(spent[index] ?? 0);
-    return seats.sit(() => runLine({ ctx, lanes, batch, line, attemptsSpent }, text));
+    const held = parseHeld(approvals[index]);
+    return seats.sit(() => runLine({ ctx, lanes, batch, line, attemptsSpent, held }, text));
   });
   // All of them settle before an error goes up: a job must not end while one of its lines is still under way.
   const settled = await Promise.allSettled(running);

@@ -38,6 +38,8 @@ export type WorkerContext = {
    * it was waited for, but the call is not under way yet.
    */
   closedAtMs: Map<string, number>;
+  /** Key id → the requests per minute that response headers named last. */
+  toldRpm: Map<string, number>;
   /** (key, model) pairs that answered "no such model" lately: used only where nothing else is left. */
   exclusions: Exclusions;
   /** Aborts when this worker must take and send nothing more. Calls in flight end by themselves. */
@@ -70,6 +72,7 @@ export function createContext(options: ContextOptions): WorkerContext {
     estimator: createEstimator(),
     lateness: createLateness({ redis, names, log: options.log }),
     closedAtMs: new Map(),
+    toldRpm: new Map(),
     exclusions: createExclusions(),
     circuitOf(provider) {
       let circuit = circuits.get(provider);

@@ -18,7 +18,9 @@ import type { RequestSize } from '../src/keys/estimate.ts';
 import { reapIntent } from '../src/keys/reap.ts';
 import { retireKeys } from '../src/keys/standing.ts';
 import { act } from './act.ts';
+import { askApproval, type HeldApproval } from './approvals.ts';
 import { factsFor, findCandidates, type Resolved } from './candidates.ts';
+import { describeProblem, fitting } from './fitting.ts';
 import { callProvider } from './call.ts';
 import type { WorkerContext } from './context.ts';
 import type { LaneReply, Lanes } from './lanes.ts';
@@ -43,6 +45,8 @@ export type LineRun = {
   modelErrors: number;
   /** performance.now */
   waitingSinceMs: number;
+  /** A stream of this line was cut or stood still: from then on its answers are asked for whole. */
+  hasBrokenStream: boolean;
 };
 
 const held: LineResult = { tag: 'held', retryAtMs: null };
@@ -53,24 +57,30 @@ const staleRetryMs = 5000;
 
 let attemptCounter = 0;
 
-export async function runLine(
-  run: Omit<LineRun, 'request' | 'size' | 'modelErrors' | 'waitingSinceMs'>,
-  text: string,
-): Promise<LineResult> {
-  const parsed = parseRequest(text, run.line, { model: run.batch.options.model });
+/** What a line brings with it from earlier rounds. */
+export type LineStart = Pick<LineRun, 'ctx' | 'lanes' | 'batch' | 'line' | 'attemptsSpent'> & {
+  /** A person is to approve it: it is asked about, not sent. */
+  held: HeldApproval | null;
+};
+
+export async function runLine({ held: approval, ...start }: LineStart, text: string): Promise<LineResult> {
+  const parsed = parseRequest(text, start.line, { model: start.batch.options.model });
   if (!parsed.ok) {
     const { code, message, customId } = parsed.problem;
-    return endWithout(run, customId, `invalid_request:${code}`, message);
+    return endWithout(start, customId, `invalid_request:${code}`, message);
   }
-  const line: LineRun = {
-    ...run,
-    request: parsed.request,
-    size: sizeOf(parsed.request),
+  const { request } = parsed;
+  const run: LineRun = {
+    ...start,
+    request,
+    size: sizeOf(request),
     modelErrors: 0,
     waitingSinceMs: performance.now(),
+    hasBrokenStream: false,
   };
+  if (approval) return askApproval(run, approval);
   for (;;) {
-    const result = await step(line);
+    const result = await step(run);
     if (result) return result;
   }
 }
@@ -87,7 +97,10 @@ async function step(run: LineRun): Promise<LineResult | null> {
       'the batch\u2019s deadline passed before this line was answered',
     );
   }
-  const found = await findCandidates(ctx, batch, request.model);
+  const listed = await findCandidates(ctx, batch, request.model);
+  const found = listed.tag === 'some' ? fitting(listed.candidates, request.body, batch.options) : listed;
+  if (found.tag === 'unfit')
+    return endWithout(run, request.customId, found.problem.code, describeProblem(found.problem));
   if (found.tag === 'unknown_model') {
     const nearest = found.nearest.length > 0 ? `; the nearest names: ${found.nearest.join(', ')}` : '';
     return endWithout(run, request.customId, 'model_not_found', `no key offers the model "${request.model}"${nearest}`);
@@ -210,6 +223,9 @@ async function afterRefusedListing(
     }
     case 'retry':
     case 'rate_limited':
+    case 'too_many_at_once':
+    case 'snooze':
+    case 'held':
     case 'complete':
     case 'reject':
     case 'model_unavailable': {
@@ -264,7 +280,7 @@ async function pause({ ctx, batch }: LineRun, stop: Stop): Promise<LineResult> {
 }
 
 /** Ends a line that no call answered. */
-async function endWithout(
+export async function endWithout(
   { ctx, batch, line }: Pick<LineRun, 'ctx' | 'batch' | 'line'>,
   customId: string | null,
   code: string,

@@ -44,7 +44,9 @@ const optionsSchema = z.object({
   skipInvalid: z.boolean(),
   pinModels: z.boolean(),
   ordered: z.boolean(),
-  // Batches of earlier versions have neither.
+  // Batches of earlier versions have none of these.
+  stream: z.boolean().default(false),
+  dropUnsupported: z.boolean().default(false),
   csv: z.boolean().default(false),
   rows: rowsSchema.nullable().default(null),
 });

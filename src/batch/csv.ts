@@ -151,22 +151,21 @@ function explain(file: ByteSource, error: unknown, line: number): unknown {
   if (!(error instanceof CsvError)) return error;
   const fail = (message: string) => new AppError('input', `${file.source}:${line}: ${message}`, { cause: error });
   const index = typeof error['index'] === 'number' ? `value ${error['index'] + 1} of ` : '';
-  switch (error.code) {
-    case 'CSV_QUOTE_NOT_CLOSED':
-      return fail(`expected the end of ${index}the row that begins here, got the end of the file; close its quote`);
-    case 'CSV_MAX_RECORD_SIZE':
-      return fail(
-        `expected rows of at most ${longestLineBytes / 1024 / 1024} MiB, got a longer one; is a quote never closed?`,
-      );
-    case 'CSV_INVALID_CLOSING_QUOTE':
-      return fail(
-        `expected a delimiter behind the closing quote of ${index}the row that begins here, got more; ${quoting}`,
-      );
-    case 'INVALID_OPENING_QUOTE':
-      return fail(
-        `expected a quote only at the very beginning of a value, got one inside ${index}the row that begins here; ${quoting}`,
-      );
-    default:
-      return fail(messageOf(error));
+  const { code } = error;
+  if (code === 'CSV_QUOTE_NOT_CLOSED') {
+    return fail(`expected the end of ${index}the row that begins here, got the end of the file; close its quote`);
   }
+  if (code === 'CSV_MAX_RECORD_SIZE') {
+    const limit = `${longestLineBytes / 1024 / 1024} MiB`;
+    return fail(`expected rows of at most ${limit}, got a longer one; is a quote never closed?`);
+  }
+  if (code === 'CSV_INVALID_CLOSING_QUOTE') {
+    const where = `behind the closing quote of ${index}the row that begins here`;
+    return fail(`expected a delimiter ${where}, got more; ${quoting}`);
+  }
+  if (code === 'INVALID_OPENING_QUOTE') {
+    const came = `got one inside ${index}the row that begins here`;
+    return fail(`expected a quote only at the very beginning of a value, ${came}; ${quoting}`);
+  }
+  return fail(messageOf(error));
 }

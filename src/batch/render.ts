@@ -17,6 +17,7 @@ import { AppError, messageOf } from '../errors.ts';
 import type { BatchRecord } from './batch.ts';
 import { sha256OfFile } from './fingerprint.ts';
 import { openInput, type InputFile } from './input.ts';
+import type { LineProblem } from './problem.ts';
 import { checkNames, requestOf, type RowsOptions } from './row-request.ts';
 import { formatByName, identifyRows, readColumns, readRows, type RowsFile } from './rows.ts';
 import { listNames } from './template.ts';
@@ -78,8 +79,17 @@ export async function placesOf(input: InputFile, lines: readonly number[]): Prom
   });
 }
 
+/** `X.csv:12: row 7: custom_id: expected …` */
+export async function describeProblems(input: InputFile, problems: readonly LineProblem[]): Promise<string[]> {
+  const places = await placesOf(
+    input,
+    problems.map(({ line }) => line),
+  );
+  return problems.map(({ field, message }, at) => `${places[at]}: ${field === null ? '' : `${field}: `}${message}`);
+}
+
 /** Row number → physical line. Only for messages: what cannot be read is missing. */
-export async function findRows(file: RowsFile | null, numbers: readonly number[]): Promise<Map<number, number>> {
+async function findRows(file: RowsFile | null, numbers: readonly number[]): Promise<Map<number, number>> {
   const found = new Map<number, number>();
   const wanted = new Set(numbers);
   if (file === null || wanted.size === 0) return found;

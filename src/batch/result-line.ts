@@ -2,7 +2,7 @@
  * One line of the output or the error file, in OpenAI's batch format (providers.md §4). The provider's body goes in as
  * it came, byte for byte, except that line breaks between its tokens become spaces: a result is one line.
  */
-import type { Answer } from '../provider/answer.ts';
+import { errorOf, parseJson, type Answer } from '../provider/answer.ts';
 
 type Response = { status: number; requestId: string | null; body: string };
 
@@ -54,6 +54,11 @@ function responseJson({ status, requestId, body }: Response): string {
   return `{"status_code":${status},"request_id":${JSON.stringify(requestId)},"body":${oneLine}}`;
 }
 
+/** The provider's id of the call: from the headers and, where it is another one, from the error's body. */
 export function requestIdOf(answer: Answer): string | null {
-  return answer.tag === 'http' ? (answer.headers['x-request-id'] ?? null) : null;
+  if (answer.tag !== 'http') return null;
+  const ofHeader = answer.headers['x-cm-request-id'] ?? answer.headers['x-request-id'] ?? '';
+  const ofBody = answer.status === 200 ? '' : (errorOf(parseJson(answer.body))?.requestId ?? '');
+  const ids = [ofHeader, ofBody].filter((id, index, all) => id !== '' && all.indexOf(id) === index);
+  return ids.length > 0 ? ids.join(' ') : null;
 }

@@ -20,7 +20,7 @@ import { answersFileOf } from '../batch/answers-csv.ts';
 import { eachLine, readChunks } from '../batch/lines.ts';
 import { takeLease } from '../batch/lease.ts';
 import { claimManifest, readManifest, writeManifest } from '../batch/manifest.ts';
-import { placesOf } from '../batch/render.ts';
+import { describeProblems } from '../batch/render.ts';
 import { parseRequest } from '../batch/request.ts';
 import { errorLine } from '../batch/result-line.ts';
 import { sha256OfFile, statMark } from '../batch/fingerprint.ts';
@@ -167,13 +167,7 @@ async function assertSameInput({ input, name }: SetupOptions, batch: BatchRecord
 }
 
 async function invalidInput(input: InputFile, validation: Validation): Promise<AppError> {
-  const places = await placesOf(
-    input,
-    validation.problems.map(({ line }) => line),
-  );
-  const lines = validation.problems.map(({ field, message }, at) => {
-    return `  ${places[at]}: ${field === null ? '' : `${field}: `}${message}`;
-  });
+  const lines = (await describeProblems(input, validation.problems)).map((line) => `  ${line}`);
   const more = validation.invalid - validation.problems.length;
   if (more > 0) lines.push(`  … and ${more} more`);
   return new AppError(

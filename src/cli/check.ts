@@ -7,7 +7,8 @@ import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Command } from 'commander';
 import type { InputFile } from '../batch/input.ts';
-import { openBatchInput, placesOf } from '../batch/render.ts';
+import type { LineProblem } from '../batch/problem.ts';
+import { describeProblems, openBatchInput, placesOf } from '../batch/render.ts';
 import { validateInput, type Validation } from '../batch/validate.ts';
 import { firstPrompt, showPrompt, type FirstPrompt } from './first-prompt.ts';
 import type { Globals } from './main.ts';
@@ -25,12 +26,12 @@ Examples:
 Exit codes: 0 every line is good, 2 one is not.`;
 
 export function registerCheck(program: Command): void {
-  const command = program
+  const definition = program
     .command('check')
     .description('Validates an input file, every line of it, without sending anything.')
     .argument('<input>', 'JSONL file, or CSV with --template, also gzipped; - reads standard input')
     .option('--model <model>', 'model of the lines that name none');
-  addRowsOptions(command)
+  addRowsOptions(definition)
     .option('--json', 'one object on stdout')
     .addHelpText('after', examples)
     .action(async (source: string, _options: CheckOptions, command: Command) => {
@@ -50,24 +51,19 @@ async function check(source: string, options: CheckOptions & Globals): Promise<n
       onProgress: progress.show,
     }).finally(progress.clear);
     const prompt = input.rendered ? await firstPrompt(input) : null;
-    const places = await placesOf(
-      input,
-      validation.problems.map(({ line }) => line),
-    );
-    if (options.json) process.stdout.write(`${JSON.stringify(toJson(input, validation, places, prompt))}\n`);
-    else printForPeople(input, validation, places, prompt);
+    if (options.json) process.stdout.write(`${JSON.stringify(await toJson(input, validation, prompt))}\n`);
+    else await printForPeople(input, validation, prompt);
     return validation.invalid === 0 ? 0 : 2;
   } finally {
     await rm(spoolDir, { recursive: true, force: true });
   }
 }
 
-function toJson(
+async function toJson(
   input: InputFile,
   validation: Validation,
-  places: string[],
   prompt: FirstPrompt | null,
-): Record<string, unknown> {
+): Promise<Record<string, unknown>> {
   const { total, valid, invalid, lines, sizeBytes, sha256, problems } = validation;
   return {
     input: input.source,
@@ -80,15 +76,22 @@ function toJson(
     sha256,
     models: Object.fromEntries(validation.models),
     problemCounts: Object.fromEntries(validation.problemCounts),
-    problems: input.rendered ? problems.map((problem, at) => ({ ...problem, place: places[at] })) : problems,
+    problems: input.rendered ? await placed(input, problems) : problems,
     ...(prompt && { firstPrompt: prompt }),
   };
 }
 
-function printForPeople(input: InputFile, validation: Validation, places: string[], prompt: FirstPrompt | null): void {
-  for (const [at, { field, message }] of validation.problems.entries()) {
-    process.stdout.write(`${places[at]}: ${field === null ? '' : `${field}: `}${message}\n`);
-  }
+/** `line` is the row's number then; `place` is where the row stands in the file. */
+async function placed(input: InputFile, problems: LineProblem[]) {
+  const places = await placesOf(
+    input,
+    problems.map(({ line }) => line),
+  );
+  return problems.map((problem, at) => ({ ...problem, place: places[at] }));
+}
+
+async function printForPeople(input: InputFile, validation: Validation, prompt: FirstPrompt | null): Promise<void> {
+  for (const line of await describeProblems(input, validation.problems)) process.stdout.write(`${line}\n`);
   const say = (text: string) => process.stderr.write(`${text}\n`);
   if (prompt) say(showPrompt(prompt));
   const { total, valid, invalid, problems } = validation;

@@ -34,6 +34,8 @@ type RunOptions = Globals &
     budget?: number;
     concurrency: number | 'auto';
     attempts?: number;
+    stream?: boolean;
+    dropUnsupported?: boolean;
     ordered?: boolean;
     csv?: boolean;
     skipInvalid?: boolean;
@@ -48,7 +50,7 @@ Examples:
   $ nightshift run prompts.jsonl                 the results go beside the input
   $ nightshift run prompts.jsonl --out results --budget 20
   $ cat prompts.jsonl | nightshift run - --name tonight
-  $ nightshift run reviews.csv --model fast --template 'Summarise: {{text}}' --csv
+  $ nightshift run reviews.csv --csv --model fast --template 'About: {{text}}'
   $ nightshift run prompts.jsonl --simulate      a rehearsal: no key, no cost
 
 The same command again goes on where it stopped.
@@ -67,20 +69,22 @@ Examples:
 Exit codes are those of nightshift run.`;
 
 export function registerRun(program: Command): void {
-  const command = program
+  const definition = program
     .command('run')
     .description('Runs a file of prompts and writes every answer once.')
     .argument('<input>', 'JSONL file, or CSV with --template, also gzipped; - reads standard input')
     .option('--out <dir>', 'where the results go (default: beside the input)')
     .option('--name <name>', 'name of the batch and its files (default: the input\u2019s)')
     .option('--model <model>', 'model of the lines that name none');
-  addRowsOptions(command)
+  addRowsOptions(definition)
     .option('--budget <usd>', 'stop before the batch costs more than this', parseUsd)
     .option('--concurrency <n>', 'calls at once, or auto', parseConcurrency, 'auto')
     .option('--attempts <n>', 'calls per line before it fails', parseCount)
+    .option('--stream', 'ask for streamed answers; the results are the same')
     .option('--ordered', 'output file in input order')
     .option('--csv', 'at the end also a table: the rows and their answers')
     .option('--skip-invalid', 'send the good lines; the others go to the error file')
+    .option('--drop-unsupported', 'leave out parameters that a model does not take, instead of failing the line')
     .option('--pin-models', 'resolve each alias once and keep it for the whole batch')
     .option('--no-worker', 'send nothing from here; nightshift worker does')
     .option('--simulate', 'against a built-in simulator instead of a provider')
@@ -248,6 +252,8 @@ function batchOptions(options: RunOptions, config: Config, input: InputFile): Ba
     deadlineMs: config.deadlineMs,
     skipInvalid: options.skipInvalid ?? false,
     pinModels: options.pinModels ?? false,
+    stream: options.stream ?? false,
+    dropUnsupported: options.dropUnsupported ?? false,
     ordered: options.ordered ?? false,
     csv: options.csv ?? false,
     rows: input.rendered?.kept ?? null,

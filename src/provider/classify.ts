@@ -5,15 +5,18 @@
 import type { ProviderKind } from '../config.ts';
 import { errorOf, parseJson, retryAfterMs, type Answer, type ErrorBody } from './answer.ts';
 import type { Outcome, RetireReason } from './outcome.ts';
-import { profileOf } from './profile.ts';
+import { approvalIdOf } from './approval.ts';
+import { nextDayMs, nextMonthMs, profileOf } from './profile.ts';
 import { blamesContent, blamesKeyBudget, blamesModel, blamesPath } from './wording.ts';
 
 type Seen = {
   kind: ProviderKind;
   status: number;
   error: ErrorBody | null;
+  /** By the body's word, else by the headers'. */
   retryAfterMs: number | null;
   nowMs: number;
+  approvalId: string | null;
   cause: { code: string; message: string };
 };
 
@@ -60,7 +63,23 @@ function deadKeyReason(seen: Seen): RetireReason {
   return found?.[1] ?? 'invalid';
 }
 
+/** When an exhausted quota is refilled, by what the answer says of it; null when it does not say. */
+function quotaReset(s: Seen): number | null {
+  if (s.error?.retryAtMs) return s.error.retryAtMs;
+  if (hasCode(s, /month/)) return nextMonthMs(s.nowMs);
+  if (hasCode(s, /daily|^plan_limit_exceeded$/)) return nextDayMs(s.nowMs);
+  return s.retryAfterMs === null ? null : s.nowMs + s.retryAfterMs;
+}
+
+const orgReset = (s: Seen) => quotaReset(s) ?? profileOf(s.kind).orgBudgetResetMs(s.nowMs);
+
 const rows: Row[] = [
+  // Not a completion and not a failure: held for a person's approval.
+  {
+    name: '202 held',
+    fits: (s) => is(s, 202) && s.approvalId !== null,
+    outcome: (s) => ({ ...s.cause, tag: 'held', approvalId: s.approvalId ?? '', code: 'held_for_approval' }),
+  },
   {
     name: '401, 403 suspended',
     fits: (s) => is(s, 401, 403) && (hasCode(s, /suspended/) || says(s, /suspended/i)),
@@ -72,6 +91,23 @@ const rows: Row[] = [
     outcome: (s) => retire(s, deadKeyReason(s)),
   },
 
+  // A budget for calls in flight: it frees itself in a moment.
+  {
+    name: '402 in flight',
+    fits: (s) => is(s, 402) && s.error?.limitSource === 'openrouter_in_flight_budget',
+    outcome: (s) => ({ tag: 'snooze', retryAfterMs: s.retryAfterMs, ...s.cause }),
+  },
+  {
+    name: '402 key cap by its source',
+    fits: (s) => is(s, 402) && s.error?.limitSource === 'openrouter_key_limit',
+    outcome: (s) => retire(s, 'exhausted'),
+  },
+  // One request dearer than a request may be: the key and its budgets are well.
+  {
+    name: 'cost per request',
+    fits: (s) => is(s, 402, 403) && hasCode(s, /^cost_per_request/),
+    outcome: withCause('reject'),
+  },
   {
     name: '402 key cap',
     fits: (s) => is(s, 402) && blames(s, blamesKeyBudget),
@@ -80,17 +116,20 @@ const rows: Row[] = [
   {
     name: '402 organisation cap',
     fits: (s) => is(s, 402),
-    outcome: (s) => retireOrg(s, 'org_exhausted', profileOf(s.kind).orgBudgetResetMs(s.nowMs)),
+    outcome: (s) => retireOrg(s, 'org_exhausted', orgReset(s)),
   },
   {
     name: 'a quota by its code',
     fits: (s) =>
       is(s, 400, 403, 429) &&
       (hasCode(s, quotaCode) || (is(s, 429) && s.error?.type === 'insufficient_quota' && !hasCode(s, rateCode))),
-    outcome: (s) =>
-      hasCode(s, /key/)
-        ? retire(s, 'exhausted')
-        : retireOrg(s, 'org_exhausted', s.retryAfterMs === null ? null : s.nowMs + s.retryAfterMs),
+    outcome: (s) => (hasCode(s, /key/) ? retire(s, 'exhausted') : retireOrg(s, 'org_exhausted', quotaReset(s))),
+  },
+  // Worded as a quota by some, but about calls at once: fewer of them, and it passes.
+  {
+    name: '429 concurrency',
+    fits: (s) => is(s, 429) && (hasCode(s, /concurren/) || says(s, /concurren|simultaneous|parallel requests/i)),
+    outcome: (s) => ({ tag: 'too_many_at_once', ...s.cause }),
   },
   {
     name: '429 rate',
@@ -113,7 +152,8 @@ const rows: Row[] = [
   { name: '403 of a proxy', fits: (s) => is(s, 403) && s.error === null, outcome: retry },
   {
     name: '403 of the key itself',
-    fits: (s) => is(s, 403) && !blames(s, blamesModel) && says(s, /\bIP\b|allow-?list|\bscopes?\b/i),
+    fits: (s) =>
+      is(s, 403) && !blames(s, blamesModel) && (hasCode(s, /^gw_auth_/) || says(s, /\bIP\b|allow-?list|\bscopes?\b/i)),
     outcome: (s) => retire(s, 'invalid'),
   },
   { name: '403 model', fits: (s) => is(s, 403), outcome: withCause('model_unavailable') },
@@ -162,21 +202,22 @@ export function classify(
   }
   const json = options.json ?? parseJson(answer.body);
   if (answer.status === 200 && hasChoices(json)) return { tag: 'complete' };
-  const said = errorOf(json);
+  const said = errorOf(json, options.nowMs);
   const error = said && { ...said, code: said.code.toLowerCase() };
   const seen: Seen = {
     kind,
     status: answer.status,
     error,
-    retryAfterMs: retryAfterMs(answer.headers, options.nowMs),
+    retryAfterMs: said?.retryAtMs ? said.retryAtMs - options.nowMs : retryAfterMs(answer.headers, options.nowMs),
     nowMs: options.nowMs,
+    approvalId: answer.status === 202 ? approvalIdOf(json, answer.headers) : null,
     cause: {
       // It names counters and is read by programs: a word, whatever the provider puts there.
       code: redact(codeOf(answer, said, json))
         .toLowerCase()
         .replaceAll(/[^a-z0-9_.:-]+/g, '_')
         .slice(0, longestCode),
-      message: clean(error?.message || describeBody(answer, redact)),
+      message: clean([error?.message || describeBody(answer, redact), ...(error?.faults ?? [])].join('; ')),
     },
   };
   const row = rows.find(({ fits }) => fits(seen)) as Row;

@@ -30,6 +30,12 @@ export type Outcome =
   | ({ tag: 'retry'; retryAfterMs: number | null } & Cause)
   /** 429: the key cools. */
   | ({ tag: 'rate_limited'; retryAfterMs: number | null } & Cause)
+  /** 429 by concurrency: fewer calls at once on this key; no attempt spent. */
+  | ({ tag: 'too_many_at_once' } & Cause)
+  /** Refused for a moment, by a budget for calls in flight: the key waits, no attempt spent. */
+  | ({ tag: 'snooze'; retryAfterMs: number | null } & Cause)
+  /** 202: a person must approve it. Never sent again; its approval is asked for. */
+  | ({ tag: 'held'; approvalId: string } & Cause)
   /** The key may not send until a person acts or, where known, until `untilMs`. */
   | ({ tag: 'key_retired'; reason: RetireReason; untilMs: number | null } & Cause)
   /** The same for all keys of its organisation. */
@@ -49,7 +55,12 @@ export function ledgerOutcomeOf(outcome: Outcome): LedgerOutcome {
     case 'misconfigured':
       return 'failed';
     case 'rate_limited':
+    case 'too_many_at_once':
       return 'rate_limited';
+    case 'snooze':
+      return 'exhausted';
+    case 'held':
+      return 'held';
     case 'key_retired':
     case 'org_retired':
       return outcome.reason === 'exhausted' || outcome.reason === 'org_exhausted' ? 'exhausted' : 'unauthorized';

@@ -17,7 +17,16 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true }));
 
 const keep = (text: string) => text;
-const options = { model: null, attempts: 1, deadlineMs: 1, skipInvalid: true, pinModels: false, ordered: false };
+const options = {
+  model: null,
+  attempts: 1,
+  deadlineMs: 1,
+  skipInvalid: true,
+  pinModels: false,
+  stream: false,
+  dropUnsupported: false,
+  ordered: false,
+};
 
 function answered(line: number, content: unknown, more: Record<string, unknown> = {}): string {
   const usage = { prompt_tokens: 3, completion_tokens: 4, cost_usd: 0.00000125 };
@@ -56,8 +65,7 @@ async function table(
   return readFile(answersFileOf(batch), 'utf8');
 }
 
-const read = (text: string, delimiter = ',') =>
-  parse(text, { delimiter, bom: true, record_delimiter: '\r\n' }) as string[][];
+const read = (text: string, delimiter = ',') => parse(text, { delimiter, bom: true, record_delimiter: '\r\n' });
 
 describe('the table of answers', () => {
   it('has every row of the input in its order, all its columns, and ours behind them', async () => {

@@ -153,7 +153,12 @@ test('a lease outlives an outage of Redis', async () => {
   const lease = await takeLease(connection, names, batchId, { ...quick, renewEveryMs: 2 });
   // Renewals fail while the connection is gone, at whatever point that meets them; none may bring the process down.
   for (let outage = 0; outage < 30; outage += 1) {
-    await admin.multi().del(names.lease(batchId)).client('KILL', 'TYPE', 'NORMAL', 'SKIPME', 'YES').exec();
+    const kill = ['KILL', 'TYPE', 'NORMAL', 'SKIPME', 'YES'];
+    await admin
+      .multi()
+      .del(names.lease(batchId))
+      .call('CLIENT', ...kill)
+      .exec();
     await waitFor(async () => (await admin.get(names.lease(batchId))) === lease.token);
   }
   await waitFor(() => connection.status === 'ready');

@@ -1,12 +1,11 @@
 /** A mistake of ours, made to happen by a module that is loaded before the command. */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { waitFor } from '../support/wait.ts';
 import { createBench, line, type Call } from './command.ts';
 
 const bench = createBench({ redisUrl: null });
-bench.file('in.jsonl', Array.from({ length: 400 }, (_, index) => line(`line-${index}`)).join(''));
+bench.file('in.jsonl', Array.from({ length: 100 }, (_, index) => line(`line-${index}`)).join(''));
 const run = ['run', 'in.jsonl', '--simulate', '--data', 'data', '--out', 'out'];
 
 /** As `NODE_OPTIONS`: the words of the module. */
@@ -29,7 +28,8 @@ const thrown = withMistake(`
 `);
 
 /** No redis-server of the data directory, by its own word: the socket answers nobody. */
-const isServed = () => spawnSync('redis-cli', ['-s', bench.file('data/simulated/redis/redis.sock'), 'ping']).status === 0;
+const isServed = () =>
+  spawnSync('redis-cli', ['-s', bench.file('data/simulated/redis/redis.sock'), 'ping']).status === 0;
 
 test('a mistake of ours is one line that says so, exit code 70, and leaves no server and no lock behind', async () => {
   const ended = await bench.nightshift(run, lost);
@@ -40,13 +40,11 @@ test('a mistake of ours is one line that says so, exit code 70, and leaves no se
       'nightshift: this is a bug in nightshift: TypeError: this is not a function; ' +
       'please report it, with the stack that --log-level debug shows\n',
   });
-  expect(existsSync(bench.file('data/simulated/redis/redis.sock')) && isServed()).toBe(
-    await waitFor(() => !isServed(), { what: 'the embedded Redis ends' }).then(() => false),
-  );
+  await waitFor(() => !isServed(), { what: 'the embedded Redis ends' });
 
   // What was done is kept, and the next run is not in anybody's way.
   const again = await bench.nightshift(run);
-  expect(again.stderr).toMatch(/in: completed, 400 of 400 lines completed, 0 failed/);
+  expect(again.stderr).toMatch(/in: completed, 100 of 100 lines completed, 0 failed/);
   expect(again.code).toBe(0);
 });
 

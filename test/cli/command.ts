@@ -37,7 +37,17 @@ export function createBench(options: { redisUrl?: string | null } = {}): Bench {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'nightshift-cli-'));
   const children = new Set<ChildProcess>();
   const redisUrl = options.redisUrl === undefined ? process.env['NIGHTSHIFT_TEST_REDIS_URL'] : options.redisUrl;
-  const noise = ['PMIND_', 'NIGHTSHIFT_', 'REDIS_URL', 'NO_COLOR', 'FORCE_COLOR', 'npm_', 'INIT_CWD', 'VITEST', 'NODE_'];
+  const noise = [
+    'PMIND_',
+    'NIGHTSHIFT_',
+    'REDIS_URL',
+    'NO_COLOR',
+    'FORCE_COLOR',
+    'npm_',
+    'INIT_CWD',
+    'VITEST',
+    'NODE_',
+  ];
   const quiet = Object.entries(process.env).filter(([name]) => !noise.some((prefix) => name.startsWith(prefix)));
   const base = { ...Object.fromEntries(quiet), ...(redisUrl && { REDIS_URL: redisUrl }) };
   writeFileSync(
@@ -88,7 +98,11 @@ export function createBench(options: { redisUrl?: string | null } = {}): Bench {
 }
 
 /** One message and nothing else: no stack, no second error, no log lines, nothing on stdout, no secret. */
-export function expectFailure({ code, stdout, stderr }: Ended, expectedCode: number, ...says: (RegExp | string)[]): void {
+export function expectFailure(
+  { code, stdout, stderr }: Ended,
+  expectedCode: number,
+  ...says: (RegExp | string)[]
+): void {
   for (const part of says) {
     if (typeof part === 'string') expect(stderr).toContain(part);
     else expect(stderr).toMatch(part);

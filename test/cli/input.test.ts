@@ -11,7 +11,11 @@ const rows: Row[] = [
     name: 'a broken JSON line',
     args: ['broken.jsonl'],
     content: `${line('a')}{"custom_id":"b","prompt":"x"\n`,
-    says: [/^nightshift: 1 of 2 lines .* nothing was sent/, /broken\.jsonl:2: .*broken JSON .*column 30/, /--skip-invalid/],
+    says: [
+      /^nightshift: 1 of 2 lines .* nothing was sent/,
+      /broken\.jsonl:2: .*broken JSON .*column 30/,
+      /--skip-invalid/,
+    ],
   },
   {
     name: 'a line without messages',
@@ -31,7 +35,12 @@ const rows: Row[] = [
     content: line('a') + line('b') + line('a'),
     says: ['twice.jsonl:3: custom_id: ', '"a" as on line 1'],
   },
-  { name: 'an empty file', args: ['empty.jsonl'], content: '', says: ['empty.jsonl is empty; expected one JSON object'] },
+  {
+    name: 'an empty file',
+    args: ['empty.jsonl'],
+    content: '',
+    says: ['empty.jsonl is empty; expected one JSON object'],
+  },
   {
     name: 'a file of blank lines',
     args: ['blank.jsonl'],

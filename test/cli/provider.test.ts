@@ -46,6 +46,12 @@ test('keys that are all revoked stop the run before anything is sent, each by it
   simulator.control(['a', 'b'].map((key) => ({ change: 'revoke_key' as const, key })));
   const tokens = simulator.keys.map(({ token }) => token);
   const ended = await runAgainst(simulator.baseUrl, tokens.join(','));
-  expectFailure(ended, 4, /every key was refused; nothing was sent:\n {2}.*privatemind-1.*revoked/, 'privatemind-2', 'Settings → API Keys');
+  expectFailure(
+    ended,
+    4,
+    /every key was refused; nothing was sent:\n {2}.*privatemind-1.*revoked/,
+    'privatemind-2',
+    'Settings → API Keys',
+  );
   for (const token of tokens) expect(ended.stderr).not.toContain(token.split(':')[1]);
 });

@@ -23,8 +23,19 @@ test('a Redis that is not there is named, with where to correct it', async () =>
 });
 
 test('a Redis URL that is none is an error of the configuration', async () => {
-  expectFailure(await bench.nightshift(args, at('http://127.0.0.1')), 2, 'unknown scheme in the Redis URL', 'REDIS_URL');
-  expectFailure(await bench.nightshift([...args, '--redis', 'host:6379']), 2, '"host:6379"', '--redis', 'expected redis://');
+  expectFailure(
+    await bench.nightshift(args, at('http://127.0.0.1')),
+    2,
+    'unknown scheme in the Redis URL',
+    'REDIS_URL',
+  );
+  expectFailure(
+    await bench.nightshift([...args, '--redis', 'host:6379']),
+    2,
+    '"host:6379"',
+    '--redis',
+    'expected redis://',
+  );
 });
 
 test('a Redis that evicts is refused, with the line that mends it', async () => {
@@ -61,19 +72,25 @@ afterAll(() => {
   rmSync(disk, { recursive: true, force: true });
 });
 
-test.skipIf(!isMounted)('a Redis whose disk is full stops the run; with room again the same command finishes', async () => {
-  const ids = Array.from({ length: 300 }, (_, index) => `line-${index}`);
-  bench.file('many.jsonl', ids.map((id) => line(id)).join(''));
-  const ballast = path.join(disk, 'ballast');
-  spawnSync('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=1k', 'count=2700']);
-  const run = ['run', 'many.jsonl', '--simulate', '--data', disk, '--out', 'many', '--json'];
-  const full = await bench.nightshift(run);
-  expectFailure(full, 5, /disk is (probably )?full/, /free some space|make room/, disk);
-  rmSync(ballast);
-  const again = await bench.nightshift(run);
-  expect(again.code, again.stderr).toBe(0);
-  expect(JSON.parse(again.stdout)).toMatchObject({ status: 'completed', counts: { total: 300, completed: 300, failed: 0 } });
-});
+test.skipIf(!isMounted)(
+  'a Redis whose disk is full stops the run; with room again the same command finishes',
+  async () => {
+    const ids = Array.from({ length: 300 }, (_, index) => `line-${index}`);
+    bench.file('many.jsonl', ids.map((id) => line(id)).join(''));
+    const ballast = path.join(disk, 'ballast');
+    spawnSync('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=1k', 'count=2700']);
+    const run = ['run', 'many.jsonl', '--simulate', '--data', disk, '--out', 'many', '--json'];
+    const full = await bench.nightshift(run);
+    expectFailure(full, 5, /disk is (probably )?full/, /free some space|make room/, disk);
+    rmSync(ballast);
+    const again = await bench.nightshift(run);
+    expect(again.code, again.stderr).toBe(0);
+    expect(JSON.parse(again.stdout)).toMatchObject({
+      status: 'completed',
+      counts: { total: 300, completed: 300, failed: 0 },
+    });
+  },
+);
 
 /** Answers as Redis 5 does to what a client asks at first. */
 async function startOldRedis(): Promise<{ url: string } & AsyncDisposable> {
@@ -81,11 +98,13 @@ async function startOldRedis(): Promise<{ url: string } & AsyncDisposable> {
   const server: Server = createServer((socket) => {
     socket.on('error', () => {});
     socket.on('data', (bytes) => {
-      for (const name of String(bytes).toLowerCase().match(/^(hello|client|info|config|select|ping|quit|command)\r?$/gm) ?? []) {
+      for (const name of String(bytes)
+        .toLowerCase()
+        .match(/^(hello|client|info|config|select|ping|quit|command)\r?$/gm) ?? []) {
         const word = name.trim();
         if (word === 'info') socket.write(`$${info.length}\r\n${info}\r\n`);
         else if (word === 'config') socket.write('*2\r\n$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction\r\n');
-        else if (word === 'hello') socket.write("-ERR unknown command `HELLO`\r\n");
+        else if (word === 'hello') socket.write('-ERR unknown command `HELLO`\r\n');
         else socket.write(word === 'ping' ? '+PONG\r\n' : '+OK\r\n');
       }
     });

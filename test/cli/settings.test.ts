@@ -15,10 +15,16 @@ const keyRows: Row[] = [
   { name: 'half a token, the secret', args: run, call: withKey(hex), says: [/PMIND_KEY\): .*half a token/] },
   { name: 'a token with a space', args: run, call: withKey(`${accessKeyId}: ${hex}`), says: [/holds spaces/] },
   { name: 'a token of somebody else', args: run, call: withKey(`sk-or-v1${secret}`), says: [/must start with PMIND/] },
-  { name: 'a short secret', args: run, call: withKey(`${accessKeyId}:abc123`), says: [/64 hex characters, this has 6/] },
+  {
+    name: 'a short secret',
+    args: run,
+    call: withKey(`${accessKeyId}:abc123`),
+    says: [/64 hex characters, this has 6/],
+  },
 ];
 
-const key = (more: object) => JSON.stringify({ keys: [{ name: 'a', provider: 'privatemind', secretEnv: 'K', ...more }] });
+const key = (more: object) =>
+  JSON.stringify({ keys: [{ name: 'a', provider: 'privatemind', secretEnv: 'K', ...more }] });
 const configRows: Row[] = [
   {
     name: 'an unknown field',
@@ -26,8 +32,18 @@ const configRows: Row[] = [
     config: '{"nmespace": "x"}',
     says: [/c\.json is not a valid configuration:\n {2}the top level: unknown field "nmespace" \(known: .*namespace/],
   },
-  { name: 'an unknown field of a key', args: run, config: key({ rmp: 3 }), says: ['keys[0]: unknown field "rmp" (known: name'] },
-  { name: 'a wrong type', args: run, config: '{"attempts": "five"}', says: ['attempts: expected a number, got "five"'] },
+  {
+    name: 'an unknown field of a key',
+    args: run,
+    config: key({ rmp: 3 }),
+    says: ['keys[0]: unknown field "rmp" (known: name'],
+  },
+  {
+    name: 'a wrong type',
+    args: run,
+    config: '{"attempts": "five"}',
+    says: ['attempts: expected a number, got "five"'],
+  },
   { name: 'a wrong value', args: run, config: '{"attempts": 0}', says: ['attempts: expected a number above 0, got 0'] },
   {
     name: 'a wrong limit',
@@ -38,34 +54,80 @@ const configRows: Row[] = [
   { name: 'a missing field', args: run, config: '{"keys": [{"name": "a"}]}', says: ['keys[0].provider: is missing'] },
   { name: 'no object', args: run, config: '[]', says: ['the top level: expected an object {...}, got a list'] },
   { name: 'broken JSON', args: run, config: '{"attempts": 5,\n', says: [/c\.json is not valid JSON: .*line 2/] },
-  { name: 'an unknown provider', args: run, config: key({ provider: 'oops' }), says: ['unknown provider "oops" (known: privatemind)'] },
-  { name: 'a missing environment variable', args: run, config: key({}), says: [/keys\[0\] "a": the environment variable K is not set/] },
+  {
+    name: 'an unknown provider',
+    args: run,
+    config: key({ provider: 'oops' }),
+    says: ['unknown provider "oops" (known: privatemind)'],
+  },
+  {
+    name: 'a missing environment variable',
+    args: run,
+    config: key({}),
+    says: [/keys\[0\] "a": the environment variable K is not set/],
+  },
   {
     name: 'a base URL that is none',
     args: run,
     config: '{"providers": {"privatemind": {"baseUrl": "nope"}}}',
     says: [/providers\.privatemind\.baseUrl: expected a URL .*got "nope"/],
   },
-  { name: 'a file that is not there', args: [...run, '--config', 'gone.json'], says: [/gone\.json: there is no such file; correct --config/] },
+  {
+    name: 'a file that is not there',
+    args: [...run, '--config', 'gone.json'],
+    says: [/gone\.json: there is no such file; correct --config/],
+  },
   { name: 'a directory', args: [...run, '--config', '.'], says: [/cannot read the configuration .*EISDIR/] },
-  { name: 'a base URL in the environment', args: run, call: { env: { PMIND_BASE_URL: 'nope' } }, says: ['variable PMIND_BASE_URL: expected a URL'] },
+  {
+    name: 'a base URL in the environment',
+    args: run,
+    call: { env: { PMIND_BASE_URL: 'nope' } },
+    says: ['variable PMIND_BASE_URL: expected a URL'],
+  },
 ];
 
 const flagRows: Row[] = [
   { name: 'an unknown command', args: ['rnu', 'good.jsonl'], says: ["unknown command 'rnu'", 'Did you mean run?'] },
-  { name: 'an unknown command of keys', args: ['keys', 'lsit'], call: withKey(secret), says: ["unknown command 'keys lsit'"] },
-  { name: 'an unknown flag', args: [...run, '--simulat'], says: ["unknown option '--simulat'", 'Did you mean --simulate?'] },
+  {
+    name: 'an unknown command of keys',
+    args: ['keys', 'lsit'],
+    call: withKey(secret),
+    says: ["unknown command 'keys lsit'"],
+  },
+  {
+    name: 'an unknown flag',
+    args: [...run, '--simulat'],
+    says: ["unknown option '--simulat'", 'Did you mean --simulate?'],
+  },
   { name: 'no input', args: ['run'], says: ["missing required argument 'input'", 'nightshift run --help'] },
   { name: 'too many inputs', args: ['run', 'a', 'b'], says: [/too many arguments for 'run'.*got 2: a, b/] },
-  { name: '--concurrency 0', args: [...run, '--concurrency', '0'], says: [/--concurrency.*'0' is invalid.*at least 1/] },
+  {
+    name: '--concurrency 0',
+    args: [...run, '--concurrency', '0'],
+    says: [/--concurrency.*'0' is invalid.*at least 1/],
+  },
   { name: '--budget of words', args: [...run, '--budget', 'much'], says: [/--budget.*'much' is invalid.*20 or 0\.5/] },
   { name: '--attempts of a fraction', args: [...run, '--attempts', '1.5'], says: [/--attempts.*whole number/] },
   { name: '--log-level loud', args: [...run, '--log-level', 'loud'], says: [/'loud' is invalid.*trace, debug, info/] },
   { name: 'usage --by week', args: ['usage', '--by', 'week'], says: [/'week' is invalid.*key, model, day, batch/] },
-  { name: 'usage of a day that is none', args: ['usage', '--from', '2026-02-30'], says: [/--from: expected a day.*"2026-02-30"/] },
+  {
+    name: 'usage of a day that is none',
+    args: ['usage', '--from', '2026-02-30'],
+    says: [/--from: expected a day.*"2026-02-30"/],
+  },
   { name: 'simulate on a port that is none', args: ['simulate', '--port', '99999'], says: [/--port.*0 to 65535/] },
-  { name: 'resume without a batch', args: ['resume'], call: withKey(secret), says: ['there is no batch yet; begin one with: nightshift run'] },
-  { name: 'resume of an unknown batch', args: ['resume', 'x'], call: withKey(secret), says: ['no batch "x", nor any other'] },
+  {
+    name: 'resume without a batch',
+    args: ['resume'],
+    call: withKey(secret),
+    says: ['there is no batch yet; begin one with: nightshift run'],
+  },
+  {
+    name: 'resume of an unknown batch',
+    args: ['resume', 'x'],
+    call: withKey(secret),
+    says: ['no batch "x", nor any other'],
+  },
   { name: 'status of an unknown batch', args: ['status', 'x'], says: ['no batch "x", nor any other'] },
 ];
 
@@ -86,9 +148,12 @@ describe.each([
     );
   });
 
-  test.each(rows.map(({ name, says, code = 2 }, index) => ({ name, says, code, index })))('$name', ({ says, code, index }) => {
-    expectFailure(results[index] as Ended, code, ...says);
-  });
+  test.each(rows.map(({ name, says, code = 2 }, index) => ({ name, says, code, index })))(
+    '$name',
+    ({ says, code, index }) => {
+      expectFailure(results[index] as Ended, code, ...says);
+    },
+  );
 });
 
 test('a port that is taken is named, with the way to a free one', async () => {

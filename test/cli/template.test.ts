@@ -1,8 +1,11 @@
 /** The way of a table through the whole program: check, run, resume, and the table of answers. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
+import { Command } from 'commander';
 import { parse } from 'csv-parse/sync';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { addRowsOptions, rowsOptionsOf, type RowsFlags } from '../../src/cli/rows-options.ts';
 import { createWorld, endOf, expectExit, readResults, summaryOf, writeInput, type World } from '../e2e/support.ts';
 
 const examples = path.resolve(import.meta.dirname, '../../examples');
@@ -50,24 +53,45 @@ describe('check', () => {
     expect(readdirSync(world.file('.nightshift/spool'))).toEqual([]);
   });
 
-  test.each<[string, string[], string]>([
-    ['no template', ['in.csv'], 'Its columns: key, text. Say how with --template and --model'],
-    ['no model', ['in.csv', '--template', '{{text}}'], '--template needs a model for the requests: add --model'],
-    ['options without a template', ['in.csv', '--system', 'x'], '--system belongs to --template, which is missing'],
-    [
-      'a bad template',
-      ['in.csv', '--model', 'm', '--template', 'a {{b'],
-      '--template, line 1, column 3: expected {{name}}',
-    ],
-    ['no template file', ['in.csv', '--model', 'm', '--template', '@none.txt'], '--template @none.txt: cannot be read'],
-    ['a bad number', ['in.csv', ...words, '--temperature', 'hot'], 'expected a number of at least 0, such as 0.7'],
-    ['a bad delimiter', ['in.csv', ...words, '--delimiter', '"'], 'expected one character such as , ; | or tab'],
-  ])('with %s says what to do', async (_, args, message) => {
+  test('of a table says how to make prompts of it', async () => {
     const world = await createWorld();
     writeRows(world, 2);
-    const ended = await world.nightshift(['check', ...args]);
+    const ended = await world.nightshift(['check', 'in.csv']);
     expectExit(ended, 2);
-    expect(ended.stderr).toContain(message);
+    expect(ended.stderr).toContain('Its columns: key, text. Say how with --template and --model');
+  });
+});
+
+describe('the options of a template', () => {
+  test.each<[string, RowsFlags, string]>([
+    ['no model', { template: '{{a}}' }, '--template needs a model for the requests: add --model'],
+    ['no template', { maxTokens: 5 }, '--max-tokens belongs to --template, which is missing'],
+    ['a bad template', { model: 'm', template: 'a {{b' }, '--template, line 1, column 3: expected {{name}}'],
+    ['an empty one', { model: 'm', template: ' ' }, '--template: expected text or @file, got nothing'],
+    ['no such file', { model: 'm', template: '@none.txt' }, '--template @none.txt: cannot be read'],
+    ['a directory', { model: 'm', template: '{{a}}', system: `@${examples}` }, 'cannot be read'],
+  ])('with %s say what to do', (_, flags, message) => {
+    expect(() => rowsOptionsOf(flags)).toThrow(message);
+  });
+
+  test('are read from a file without its mark and its last line break', () => {
+    const file = path.join(mkdtempSync(path.join(os.tmpdir(), 'nightshift-template-')), 'template.txt');
+    onTestFinished(() => rmSync(path.dirname(file), { recursive: true }));
+    writeFileSync(file, '\ufeffSay\n\n{{ a }}\n\n');
+    const options = rowsOptionsOf({ model: 'm', template: `@${file}` });
+    expect(options?.template.parts).toEqual(['Say\n\n', { name: 'a', place: `${file}, line 3, column 1` }, '\n']);
+    expect(rowsOptionsOf({ model: 'm' })).toBeNull();
+  });
+
+  test.each([
+    ['--temperature', 'hot', 'expected a number of at least 0, such as 0.7'],
+    ['--max-tokens', '0', 'expected a whole number of at least 1'],
+    ['--delimiter', '"', 'expected one character such as , ; | or tab'],
+  ])('%s %s is refused', async (option, value, message) => {
+    const command = addRowsOptions(new Command())
+      .exitOverride()
+      .configureOutput({ writeErr: () => {} });
+    await expect(command.parseAsync([option, value], { from: 'user' })).rejects.toThrow(message);
   });
 });
 
@@ -112,7 +136,7 @@ describe('run', () => {
       ['1', '3', 'null', '5'].map((id) => (id === '3' ? 'null' : id)),
     );
     expect(output).toHaveLength(2);
-    expect(errors.map(({ error }) => error?.code).toSorted()).toEqual([
+    expect(errors.map(({ error }) => String(error?.code)).toSorted()).toEqual([
       'invalid_request:invalid_json_line',
       'invalid_request:missing_value',
     ]);

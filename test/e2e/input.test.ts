@@ -45,7 +45,7 @@ test('--ordered puts the output into the order of the input', async () => {
   expectExit(await world.nightshift(['run', 'in.jsonl', '--out', 'out', '--ordered']), 1);
   const { output, errors } = readResults(world, ids);
   expect(errors.length).toBeGreaterThan(0);
-  const order = (lines: typeof output) => lines.map(({ custom_id: id }) => id);
+  const order = (lines: typeof output) => lines.map(({ custom_id: id }) => String(id));
   expect(order(output)).toEqual(order(output).toSorted());
   expect(order(errors)).toEqual(order(errors).toSorted());
 });

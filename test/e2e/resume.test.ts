@@ -156,7 +156,8 @@ test('of two identical commands started together one runs and the other is refus
   const ids = writeInput(world, { count: 200 });
   const both = [world.start([...run, '--concurrency', '10']), world.start([...run, '--concurrency', '10'])];
   const ended = await Promise.all(both.map(endOf));
-  expect(ended.map(({ code }) => code).toSorted(), ended.map(({ stderr }) => stderr).join('\n')).toEqual([0, 2]);
+  const codes = ended.map(({ code }) => String(code)).toSorted();
+  expect(codes, ended.map(({ stderr }) => stderr).join('\n')).toEqual(['0', '2']);
   expect(readResults(world, ids).errors).toEqual([]);
   expect(world.truth().totals.calls).toBe(200);
   const status = await world.nightshift(['status', '--json']);

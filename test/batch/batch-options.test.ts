@@ -1,0 +1,19 @@
+import { expect, test } from 'vitest';
+import { askForCsv, createBatch, loadBatch } from '../../src/batch/batch.ts';
+import { testRedis } from '../support/redis.ts';
+
+const redis = testRedis();
+
+const options = { model: null, attempts: 3, deadlineMs: 1000, skipInvalid: false, pinModels: false, ordered: true };
+const files = { inputFile: '/in', outputFile: '/out', errorFile: '/errors', manifestFile: '/manifest' };
+const batch = { ...files, name: 'X', options, inputSha256: 'a', inputMark: 'b', total: 1, budgetNanoUsd: null };
+
+test('a batch that was begun before there were tables is one without', async () => {
+  await createBatch(redis.client, redis.names, 'batch_old', batch);
+  const old = await loadBatch(redis.client, redis.names, 'batch_old');
+  expect(old?.options).toMatchObject({ ...options, csv: false, rows: null });
+  if (!old) return;
+  await askForCsv(redis.client, redis.names, old);
+  const now = await loadBatch(redis.client, redis.names, 'batch_old');
+  expect(now?.options).toMatchObject({ ...options, csv: true, rows: null });
+});

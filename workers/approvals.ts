@@ -1,0 +1,108 @@
+/**
+ * Lines that a gateway holds for a person's approval: asked about now and then, never sent again. Which approval a line
+ * waits for is in Redis (settle.lua, `hold`), so that whoever takes the line up after a crash asks as well.
+ */
+import { z } from 'zod';
+import { errorLine, outputLine, requestIdOf } from '../src/batch/result-line.ts';
+import type { LineEnd } from '../src/keys/settle.ts';
+import type { LedgerEntry } from '../src/ledger/entry.ts';
+import { parseJson } from '../src/provider/answer.ts';
+import { readApproval } from '../src/provider/approval.ts';
+import { profileOf } from '../src/provider/profile.ts';
+import { usageOf } from '../src/provider/usage.ts';
+import type { LineResult, LineRun } from './line.ts';
+
+const heldSchema = z.object({ approvalId: z.string(), keyId: z.string(), attemptId: z.string() });
+export type HeldApproval = z.infer<typeof heldSchema>;
+
+/** People take their time. */
+export const approvalPollMs = 10_000;
+
+export function parseHeld(packed: string | null | undefined): HeldApproval | null {
+  return packed ? heldSchema.parse(JSON.parse(packed)) : null;
+}
+
+/** One look at the approval: the line ends, or is held for the next look. */
+export async function askApproval(run: LineRun, held: HeldApproval): Promise<LineResult> {
+  const { ctx, batch, line, request } = run;
+  const later: LineResult = { tag: 'held', retryAtMs: Date.now() + approvalPollMs };
+  if (Date.now() > batch.createdAtMs + batch.options.deadlineMs) {
+    return end(run, held, refusal(run, held, 'batch_expired', 'the deadline passed before anyone approved this line'));
+  }
+  const key =
+    ctx.keyring.byId.get(held.keyId) ?? ctx.keyring.keys.find(({ provider }) => provider.kind === 'curate-me');
+  const path = key && profileOf(key.provider.kind).approvalPath?.(held.approvalId);
+  // A worker without that provider's keys cannot ask; another one will.
+  if (!key || !path) return later;
+  const answer = await ctx.client.get(key, path);
+  const approval = readApproval(answer);
+  switch (approval?.tag) {
+    case undefined:
+    case 'pending':
+      return later;
+    case 'refused':
+      return end(run, held, refusal(run, held, 'approval_refused', `the approval was refused: ${approval.message}`));
+    case 'approved': {
+      const message = `approved (${held.approvalId}), but its status page carries no completion, and it may not be sent again`;
+      return end(run, held, refusal(run, held, 'approved_without_answer', message));
+    }
+    case 'answered': {
+      const usage = usageOf(parseJson(approval.body), { listing: null, configured: null });
+      const attemptId = `${held.attemptId}.approved`;
+      const result = { status: 200, requestId: requestIdOf(answer), body: approval.body };
+      const ledger: LedgerEntry = {
+        attemptId,
+        batchId: batch.batchId,
+        customId: request.customId,
+        line,
+        provider: key.provider.name,
+        keyId: key.keyId,
+        keyName: key.name,
+        requestedModel: request.model,
+        resolvedModel: modelIn(approval.body) ?? request.model,
+        outcome: 'completed',
+        httpStatus: 200,
+        errorCode: null,
+        startedAtMs: Date.now(),
+        durationMs: answer.durationMs,
+        requestId: result.requestId,
+        ...usage,
+      };
+      const text = outputLine(attemptId, request.customId, result);
+      const { inputTokens, outputTokens } = usage;
+      return end(run, held, { to: 'output', text, errorCode: null, inputTokens, outputTokens }, ledger);
+    }
+  }
+}
+
+function refusal({ ctx, request, line }: LineRun, held: HeldApproval, code: string, message: string): LineEnd {
+  const text = errorLine(held.attemptId, request.customId, { code, message, line }, null, ctx.keyring.redact);
+  return { to: 'error', text, errorCode: code, inputTokens: null, outputTokens: null };
+}
+
+/** The held call was settled when it was held; what is booked here is the completion that came of it. */
+async function end(
+  run: LineRun,
+  held: HeldApproval,
+  lineEnd: LineEnd,
+  ledger: LedgerEntry | null = null,
+): Promise<LineResult> {
+  const { ctx, batch, line } = run;
+  const call = ledger && {
+    attemptId: ledger.attemptId,
+    keyId: held.keyId,
+    bucketId: ctx.keyring.byId.get(held.keyId)?.bucketId ?? held.keyId,
+    act: { kind: 'ok' as const },
+    tokens: null,
+    costNanoUsd: ledger.costNanoUsd,
+    countsAsAttempt: false,
+    ledger,
+  };
+  await ctx.settle({ batchId: batch.batchId, line, call, end: lineEnd });
+  return { tag: 'ended' };
+}
+
+function modelIn(body: string): string | null {
+  const parsed = z.object({ model: z.string() }).safeParse(parseJson(body));
+  return parsed.success ? parsed.data.model : null;
+}
