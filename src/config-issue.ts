@@ -12,7 +12,7 @@ export function describeConfigIssue(issue: z.core.$ZodIssue, json: unknown, know
   const value = valueAt(json, issue.path);
   if (value === undefined && issue.path.length > 0) return `${place}: is missing`;
   // Ours begin with a small letter and say what was expected; what came they cannot know.
-  const expected = /^expected /.test(issue.message) ? issue.message : `expected ${expectedBy(issue)}`;
+  const expected = issue.message.startsWith('expected ') ? issue.message : `expected ${expectedBy(issue)}`;
   return `${place}: ${expected}, got ${describeValue(value)}`;
 }
 
@@ -27,18 +27,16 @@ const typeNames: Record<string, string> = {
 };
 
 function expectedBy(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'invalid_type':
-      return typeNames[issue.expected] ?? issue.expected;
-    case 'too_small':
-      return `${issue.origin === 'string' ? 'a text' : 'a number'} ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`;
-    case 'too_big':
-      return `a number ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`;
-    case 'invalid_value':
-      return `one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
-    default:
-      return `another value (${issue.message})`;
+  if (issue.code === 'invalid_type') return typeNames[issue.expected] ?? issue.expected;
+  if (issue.code === 'invalid_value') {
+    return `one of ${issue.values.map((value) => JSON.stringify(value)).join(', ')}`;
   }
+  if (issue.code === 'too_big') return `a number ${issue.inclusive ? 'of at most' : 'below'} ${issue.maximum}`;
+  if (issue.code === 'too_small') {
+    if (issue.origin === 'string') return 'a text that is not empty';
+    return `a number ${issue.inclusive ? 'of at least' : 'above'} ${issue.minimum}`;
+  }
+  return `another value (${issue.message})`;
 }
 
 function valueAt(json: unknown, path: readonly PropertyKey[]): unknown {
@@ -50,11 +48,12 @@ function valueAt(json: unknown, path: readonly PropertyKey[]): unknown {
   return value;
 }
 
-const longestValue = 40;
+/** What is longer could be a secret in the wrong place, and is not shown. */
+const longestShown = 24;
 
 function describeValue(value: unknown): string {
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object' && value !== null) return 'an object';
   const text = JSON.stringify(value) ?? 'nothing';
-  return text.length > longestValue ? `${text.slice(0, longestValue)}…` : text;
+  return text.length > longestShown ? `a text of ${text.length - 2} characters` : text;
 }

@@ -8,7 +8,7 @@ import type { KeyAct, LineEnd } from '../src/keys/settle.ts';
 import type { LedgerEntry } from '../src/ledger/entry.ts';
 import { ledgerOutcomeOf } from '../src/provider/outcome.ts';
 import { toldRpm } from '../src/provider/rate-headers.ts';
-import { approvalPollMs, type HeldApproval } from './approvals.ts';
+import type { HeldApproval } from './approvals.ts';
 import { isStreamed, type AnsweredCall } from './call.ts';
 import type { LineResult, LineRun } from './line.ts';
 
@@ -26,6 +26,7 @@ type Decision = {
 const ended: LineResult = { tag: 'ended' };
 const backoffBaseMs = 1000;
 const backoffMaxMs = 30_000;
+const longestPauseMs = 60_000;
 
 /** Null: the line goes on. */
 export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult | null> {
@@ -94,7 +95,7 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
         pauseMs: 0,
         hold: JSON.stringify(approval),
       });
-      return { tag: 'held', retryAtMs: Date.now() + approvalPollMs };
+      return { tag: 'held', retryAtMs: Date.now() + ctx.config.approvalPollMs };
     }
 
     case 'key_retired':
@@ -192,6 +193,8 @@ async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): P
     ctx.log[now === 'retired' ? 'warn' : 'info']({ ...about, untilMs, why }, `key ${chosen.key.name} is ${now}`);
   }
   if (end) return ended;
+  // So long a pause is not sat through: the seat is for others.
+  if (decision.pauseMs > longestPauseMs) return { tag: 'held', retryAtMs: Date.now() + decision.pauseMs };
   if (decision.pauseMs > 0) {
     try {
       await sleep(decision.pauseMs, undefined, { signal: ctx.stopping });
@@ -212,9 +215,9 @@ function newlyToldRpm({ ctx }: LineRun, { chosen, answer }: AnsweredCall): numbe
 }
 
 /** The keys that nothing more may be sent on, known here before Redis knows. */
-function closes(act: KeyAct, keyId: string): string[] {
-  if (act.kind === 'cool') return [keyId];
-  return act.kind === 'retire' ? act.keyIds : [];
+function closes(change: KeyAct, keyId: string): string[] {
+  if (change.kind === 'cool') return [keyId];
+  return change.kind === 'retire' ? change.keyIds : [];
 }
 
 function isLastAttempt(run: LineRun): boolean {
@@ -250,6 +253,7 @@ function ledgerEntry({ batch, line, request }: LineRun, call: AnsweredCall): Led
     errorCode: 'code' in outcome ? outcome.code : null,
     startedAtMs,
     durationMs: answer.durationMs,
+    firstTokenMs: answer.tag === 'http' ? (answer.firstTokenMs ?? null) : null,
     requestId: requestIdOf(answer),
     ...usage,
   };

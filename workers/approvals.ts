@@ -15,9 +15,6 @@ import type { LineResult, LineRun } from './line.ts';
 const heldSchema = z.object({ approvalId: z.string(), keyId: z.string(), attemptId: z.string() });
 export type HeldApproval = z.infer<typeof heldSchema>;
 
-/** People take their time. */
-export const approvalPollMs = 10_000;
-
 export function parseHeld(packed: string | null | undefined): HeldApproval | null {
   return packed ? heldSchema.parse(JSON.parse(packed)) : null;
 }
@@ -25,7 +22,7 @@ export function parseHeld(packed: string | null | undefined): HeldApproval | nul
 /** One look at the approval: the line ends, or is held for the next look. */
 export async function askApproval(run: LineRun, held: HeldApproval): Promise<LineResult> {
   const { ctx, batch, line, request } = run;
-  const later: LineResult = { tag: 'held', retryAtMs: Date.now() + approvalPollMs };
+  const later: LineResult = { tag: 'held', retryAtMs: Date.now() + ctx.config.approvalPollMs };
   if (Date.now() > batch.createdAtMs + batch.options.deadlineMs) {
     return end(run, held, refusal(run, held, 'batch_expired', 'the deadline passed before anyone approved this line'));
   }
@@ -36,8 +33,9 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
   if (!key || !path) return later;
   const answer = await ctx.client.get(key, path);
   const approval = readApproval(answer);
-  switch (approval?.tag) {
-    case undefined:
+  // Undecided, or nothing that could be read as a decision.
+  if (!approval) return later;
+  switch (approval.tag) {
     case 'pending':
       return later;
     case 'refused':
@@ -65,6 +63,7 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
         errorCode: null,
         startedAtMs: Date.now(),
         durationMs: answer.durationMs,
+        firstTokenMs: null,
         requestId: result.requestId,
         ...usage,
       };
@@ -72,6 +71,8 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
       const { inputTokens, outputTokens } = usage;
       return end(run, held, { to: 'output', text, errorCode: null, inputTokens, outputTokens }, ledger);
     }
+    default:
+      return approval satisfies never;
   }
 }
 

@@ -33,8 +33,9 @@ export async function callProvider(
     await release(run, chosen, attemptId);
     return { tag: 'released' };
   }
-  // Nothing is sent on a key that an answer has closed since the slot was granted.
-  if ((ctx.closedAtMs.get(chosen.key.keyId) ?? Number.NEGATIVE_INFINITY) >= dueAtMs - waitMs) {
+  // Nothing is sent on a key that is gone, or that an answer has closed, since the slot was granted.
+  const isGone = !ctx.keyring.byId.has(chosen.key.keyId);
+  if (isGone || (ctx.closedAtMs.get(chosen.key.keyId) ?? Number.NEGATIVE_INFINITY) >= dueAtMs - waitMs) {
     await release(run, chosen, attemptId);
     return { tag: 'void' };
   }

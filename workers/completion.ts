@@ -60,6 +60,7 @@ export function startCompletionWorker(
     ctx.log[level]({ jobId: job?.id, error: error.stack }, 'job failed');
   });
   ctx.stopping.addEventListener('abort', () => lanes.stop(), { once: true });
+  ctx.keyring.onReplaced(() => lanes.refresh());
 
   async function takeJob(job: Job<CompletionPayload>, token = ''): Promise<void> {
     const jobId = String(job.id);
@@ -83,7 +84,7 @@ export function startCompletionWorker(
       throw new WaitingError();
     }
     if ((await loadBatch(ctx.redis, ctx.names, payload.batchId))?.status !== 'in_progress') return;
-    const retryAtMs = Math.min(...held.map(({ retryAtMs }) => retryAtMs ?? 0));
+    const retryAtMs = Math.min(...held.map((result) => result.retryAtMs ?? 0));
     await job.moveToDelayed(Math.max(retryAtMs, Date.now() + batchMaxAgeMs), token);
     throw new DelayedError();
   }

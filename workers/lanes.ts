@@ -5,7 +5,7 @@
  */
 import type { Acquire, AcquireReply, AcquireRequest } from '../src/keys/limiter.ts';
 
-/** `outdated`: the request waited so long that its candidates must be found anew. */
+/** `outdated`: the request waited so long, or the keys changed meanwhile, that its candidates must be found anew. */
 export type LaneReply = AcquireReply | { tag: 'outdated' };
 
 export type Lanes = {
@@ -13,6 +13,8 @@ export type Lanes = {
   take: (lane: string, request: AcquireRequest) => Promise<LaneReply>;
   /** A call ended: capacity that does not depend on time may be free. */
   poke: () => void;
+  /** The keys have changed: everyone who waits is sent back for new candidates, with `outdated`. */
+  refresh: () => void;
   /** Sends everyone who waits away with `halted`. */
   stop: () => void;
 };
@@ -23,6 +25,8 @@ const asksAtOnce = 32;
 type Waiting = {
   request: AcquireRequest;
   since: number;
+  /** How often the keys had changed when its candidates were found. */
+  era: number;
   resolve: (reply: LaneReply) => void;
   reject: (error: unknown) => void;
 };
@@ -38,6 +42,7 @@ export type LaneRules = {
 export function createLanes(acquire: Acquire, { longestWaitMs, outdatedAfterMs }: LaneRules): Lanes {
   const lanes = new Map<string, Lane>();
   let stopped = false;
+  let era = 0;
 
   async function pump(name: string, lane: Lane): Promise<void> {
     if (lane.busy || lane.timer) return;
@@ -74,8 +79,8 @@ export function createLanes(acquire: Acquire, { longestWaitMs, outdatedAfterMs }
     return candidates.some(({ key }) => typeof key.tpm === 'number' && key.tpmCounts === 'used');
   }
 
-  function isCurrent({ since, resolve }: Waiting): boolean {
-    if (performance.now() - since < outdatedAfterMs) return true;
+  function isCurrent({ since, era: foundIn, resolve }: Waiting): boolean {
+    if (foundIn === era && performance.now() - since < outdatedAfterMs) return true;
     resolve({ tag: 'outdated' });
     return false;
   }
@@ -99,12 +104,16 @@ export function createLanes(acquire: Acquire, { longestWaitMs, outdatedAfterMs }
       if (!lane) lanes.set(name, (lane = { waiting: [], busy: false, timer: null, pokable: false }));
       const { waiting } = lane;
       return new Promise((resolve, reject) => {
-        waiting.push({ request, since: performance.now(), resolve, reject });
+        waiting.push({ request, since: performance.now(), era, resolve, reject });
         void pump(name, lane);
       });
     },
     poke() {
       for (const [name, lane] of lanes) if (lane.timer && lane.pokable) open(name, lane);
+    },
+    refresh() {
+      era += 1;
+      for (const [name, lane] of lanes) if (lane.timer) open(name, lane);
     },
     stop() {
       stopped = true;

@@ -34,7 +34,11 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
   const { config, keyring, log, concurrency } = options;
   const redis = options.redis.client;
   const names = createNames(config.namespace);
-  const client = createClient({ connections: concurrency, attemptTimeoutMs: config.attemptTimeoutMs });
+  const client = createClient({
+    connections: concurrency,
+    attemptTimeoutMs: config.attemptTimeoutMs,
+    idleTimeoutMs: config.streamIdleTimeoutMs,
+  });
   const stopping = new AbortController();
   const givingUp = new AbortController();
   const signals = { stopping: stopping.signal, givingUp: givingUp.signal };

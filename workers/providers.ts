@@ -3,7 +3,7 @@
  * nothing has been spent.
  */
 import type { Redis } from 'ioredis';
-import type { Config } from '../src/config.ts';
+import { baseUrlVariableOf, type Config } from '../src/config.ts';
 import { AppError } from '../src/errors.ts';
 import type { Key, Keyring } from '../src/keys/keyring.ts';
 import { createListings } from '../src/keys/listings.ts';
@@ -93,12 +93,13 @@ function allRefused(refusals: Refusal[]): AppError {
     const cure = 'Raise the budget at the provider, then run the same command again';
     return new AppError('budget', `the budget of every key is spent; nothing was sent:\n${lines}\n${cure}`);
   }
-  const cure = 'Make new keys (Settings → API Keys), set them in place of these, and run the same command again';
+  const cure = 'Make new keys at the provider, set them in place of these, and run the same command again';
   return new AppError('credentials', `every key was refused; nothing was sent:\n${lines}\n${cure}`);
 }
 
 function urlSetting({ provider }: Key): string {
-  return `${provider.kind === provider.name ? 'PMIND_BASE_URL, or ' : ''}providers.${provider.name}.baseUrl in the configuration`;
+  const variable = provider.kind === provider.name ? `${baseUrlVariableOf(provider.kind)}, or ` : '';
+  return `${variable}providers.${provider.name}.baseUrl in the configuration`;
 }
 
 /** The provider's words on one line. */

@@ -22,6 +22,8 @@ import type { BatchSummary, LedgerStore } from '../src/ledger/store.ts';
 import type { Log } from '../src/log.ts';
 import type { RedisHandle } from '../src/redis/connect.ts';
 import { createNames } from '../src/redis/names.ts';
+import { explainRedisError } from '../src/redis/trouble.ts';
+import { createBudgetWarnings } from './budgets.ts';
 import { startWorkerProcess, type WorkerProcess } from './process.ts';
 
 export type RunOptions = {
@@ -46,6 +48,8 @@ export type RunResult = { record: BatchRecord; ledger: BatchSummary };
 const collectBlockMs = 200;
 const progressEveryMs = 500;
 const graceMs = 30_000;
+/** Answers that Redis does not take are lost however long they are waited for; a short trouble may pass. */
+const graceWithoutRedisMs = 3000;
 
 /** Errors: whatever stopped it that is not the batch's own stop (`input`, `disk`, `redis`, `interrupted`). */
 export async function runBatch(options: RunOptions): Promise<RunResult> {
@@ -56,6 +60,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   undo.defer(() => lease.release());
 
   const record = await mustLoad();
+  const budgets = createBudgetWarnings(options);
   const queue = createQueue(redis.connectionOptions, names);
   queue.on('error', () => undefined);
   undo.defer(() => queue.close());
@@ -94,13 +99,14 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   });
 
   async function leave(): Promise<RunResult> {
-    await worker?.stop(graceMs);
+    await worker?.stop(explainRedisError(failure) ? graceWithoutRedisMs : graceMs);
     // What the last calls answered; a collector that failed (disk full) is not asked again.
     if (!failure || isInterruption(failure)) while ((await collector.collectOnce(0)) > 0);
     const finished = await finish(collector);
     await drain.flush();
     const final = finished ?? (await mustLoad());
     options.onProgress(final);
+    await budgets.last(final);
     const ledger = await saveManifest(final);
     if (failure && !finished) throw failure;
     return { record: final, ledger };
@@ -151,6 +157,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       await redis.client.hset(names.batch(batchId), 'seenAt', Date.now());
       const now = await mustLoad();
       options.onProgress(now);
+      await budgets.look(now);
       if (isWhole || now.status !== 'in_progress') return;
     }
   }

@@ -18,7 +18,7 @@ export function settleSurely(settle: Settle, options: { log: Log; giveUp: AbortS
       } catch (error) {
         if (explainRedisError(error) === null || options.giveUp.aborted) throw error;
         const { batchId, line } = request;
-        options.log.warn({ batchId, line, error: messageOf(error) }, 'cannot settle yet; trying again');
+        options.log.info({ batchId, line, error: messageOf(error) }, 'cannot settle yet; trying again');
         await sleep(retryEveryMs, undefined, { signal: options.giveUp }).catch(() => undefined);
       }
     }

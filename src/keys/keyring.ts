@@ -23,6 +23,8 @@ export type Keyring = {
    * as they are. Errors as `createKeyring`; the keys are then as they were.
    */
   replace: (config: KeyringConfig) => { added: string[]; removed: string[]; changed: string[] };
+  /** Calls `listener` after every `replace` that changed something. */
+  onReplaced: (listener: () => void) => void;
   /** Replaces every secret, and every long part of one, by its key's name. */
   redact: (text: string) => string;
 };
@@ -40,6 +42,7 @@ export function createKeyring(config: KeyringConfig): Keyring {
   // Secrets that were ours once are redacted for ever: answers to their last calls are still on the way.
   const known = new Map(byId);
   let redact = createRedactor(keys);
+  const listeners: (() => void)[] = [];
   return {
     get keys() {
       return keys;
@@ -48,21 +51,22 @@ export function createKeyring(config: KeyringConfig): Keyring {
       return byId;
     },
     redact: (text) => redact(text),
+    onReplaced: (listener) => void listeners.push(listener),
     replace(changedConfig) {
       const next = readKeys(changedConfig);
-      const names = (ids: Iterable<string>, of: ReadonlyMap<string, Key>) =>
+      const namesOf = (ids: Iterable<string>, of: ReadonlyMap<string, Key>) =>
         [...ids].map((id) => of.get(id)?.name ?? id);
       const kept = [...next.keys()].filter((id) => byId.has(id));
       const result = {
-        added: names(
+        added: namesOf(
           [...next.keys()].filter((id) => !byId.has(id)),
           next,
         ),
-        removed: names(
+        removed: namesOf(
           [...byId.keys()].filter((id) => !next.has(id)),
           byId,
         ),
-        changed: names(
+        changed: namesOf(
           kept.filter((id) => JSON.stringify(next.get(id)) !== JSON.stringify(byId.get(id))),
           next,
         ),
@@ -71,6 +75,7 @@ export function createKeyring(config: KeyringConfig): Keyring {
       byId = next;
       keys = [...next.values()];
       redact = createRedactor([...known.values()]);
+      if (Object.values(result).some((names) => names.length > 0)) for (const listener of listeners) listener();
       return result;
     },
   };

@@ -32,6 +32,8 @@ export type ListingsOptions = {
   client: Client;
   maxAgeMs: number;
   redact: (text: string) => string;
+  /** How long a refusal holds: a dead key is not asked again for every line. Default 5 s. */
+  refusedForMs?: number;
 };
 
 const lockMs = 25_000;
@@ -45,6 +47,7 @@ type Known = { listing: Listing; fetchedAtMs: number; distrustedAtMs: number };
 export function createListings(options: ListingsOptions): Listings {
   const known = new Map<string, Known>();
   const pending = new Map<string, Promise<ListingResult>>();
+  const refused = new Map<string, { result: ListingResult; atMs: number }>();
 
   const fresh = (entry: Known | undefined): entry is Known =>
     entry !== undefined &&
@@ -114,7 +117,15 @@ export function createListings(options: ListingsOptions): Listings {
       if (fresh(entry)) return Promise.resolve(remember(key, entry));
       const underWay = pending.get(key.keyId);
       if (underWay) return underWay;
-      const started = refresh(key).finally(() => pending.delete(key.keyId));
+      const no = refused.get(key.keyId);
+      if (no && performance.now() - no.atMs < (options.refusedForMs ?? 5000)) return Promise.resolve(no.result);
+      const started = refresh(key)
+        .then((result) => {
+          if (result.tag === 'refused') refused.set(key.keyId, { result, atMs: performance.now() });
+          else refused.delete(key.keyId);
+          return result;
+        })
+        .finally(() => pending.delete(key.keyId));
       pending.set(key.keyId, started);
       return started;
     },

@@ -57,6 +57,7 @@ export async function reapIntent({ redis, names, settle, log }: Reaping, intent:
         errorCode: null,
         startedAtMs: intent.sentAtMs,
         durationMs: null,
+        firstTokenMs: null,
         inputTokens: null,
         outputTokens: null,
         cachedTokens: null,

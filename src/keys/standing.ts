@@ -20,6 +20,18 @@ export type Standing = {
   inFlight: number;
   spentNanoUsd: number;
   reservedNanoUsd: number;
+  /** What has been learnt of its requests per window (learnt.lua); null where nothing has. */
+  learnt: Learnt | null;
+};
+
+export type Learnt = {
+  /** Accepted in the trailing window at the last 429; null before the first one. */
+  rpm: number | null;
+  /** What it recovers to, or a guess as long as `sure` is false. */
+  top: number;
+  sure: boolean;
+  /** By a response header. */
+  told: boolean;
 };
 
 /** So that anyone can put a name to a key id. */
@@ -84,6 +96,10 @@ const fieldsSchema = z.object({
   inflight: z.coerce.number().default(0),
   spent: z.coerce.number().default(0),
   reserved: z.coerce.number().default(0),
+  learnt: z.coerce.number().optional(),
+  top: z.coerce.number().optional(),
+  sure: z.literal('1').optional().catch(undefined),
+  told: z.literal('1').optional().catch(undefined),
 });
 
 export async function readStanding(redis: Redis, names: Names, keyId: string): Promise<Standing> {
@@ -98,5 +114,12 @@ export async function readStanding(redis: Redis, names: Names, keyId: string): P
     inFlight: fields.inflight,
     spentNanoUsd: fields.spent,
     reservedNanoUsd: fields.reserved,
+    learnt: learntIn(fields),
   };
+}
+
+function learntIn({ learnt, top, sure, told }: z.infer<typeof fieldsSchema>): Learnt | null {
+  if (learnt === undefined && top === undefined) return null;
+  const known = top ?? learnt ?? 0;
+  return { rpm: learnt ?? null, top: known, sure: sure !== undefined, told: told !== undefined };
 }

@@ -27,10 +27,10 @@ const says = (seen: Seen, pattern: RegExp) => pattern.test(seen.error?.message ?
 const hasCode = (seen: Seen, pattern: RegExp) => pattern.test(seen.error?.code ?? '');
 const blames = (seen: Seen, what: (error: ErrorBody) => boolean) => seen.error !== null && what(seen.error);
 
-const retire = (seen: Seen, reason: RetireReason): Outcome => ({
+const retire = (seen: Seen, reason: RetireReason, untilMs: number | null = null): Outcome => ({
   tag: 'key_retired',
   reason,
-  untilMs: null,
+  untilMs,
   ...seen.cause,
 });
 const retireOrg = (seen: Seen, reason: RetireReason, untilMs: number | null): Outcome => ({
@@ -100,7 +100,7 @@ const rows: Row[] = [
   {
     name: '402 key cap by its source',
     fits: (s) => is(s, 402) && s.error?.limitSource === 'openrouter_key_limit',
-    outcome: (s) => retire(s, 'exhausted'),
+    outcome: (s) => retire(s, 'exhausted', quotaReset(s)),
   },
   // One request dearer than a request may be: the key and its budgets are well.
   {
@@ -111,7 +111,7 @@ const rows: Row[] = [
   {
     name: '402 key cap',
     fits: (s) => is(s, 402) && blames(s, blamesKeyBudget),
-    outcome: (s) => retire(s, 'exhausted'),
+    outcome: (s) => retire(s, 'exhausted', quotaReset(s)),
   },
   {
     name: '402 organisation cap',
@@ -122,8 +122,12 @@ const rows: Row[] = [
     name: 'a quota by its code',
     fits: (s) =>
       is(s, 400, 403, 429) &&
-      (hasCode(s, quotaCode) || (is(s, 429) && s.error?.type === 'insufficient_quota' && !hasCode(s, rateCode))),
-    outcome: (s) => (hasCode(s, /key/) ? retire(s, 'exhausted') : retireOrg(s, 'org_exhausted', quotaReset(s))),
+      (hasCode(s, quotaCode) ||
+        // LiteLLM puts it there, and the status as the code.
+        s.error?.type === 'budget_exceeded' ||
+        (is(s, 429) && s.error?.type === 'insufficient_quota' && !hasCode(s, rateCode))),
+    outcome: (s) =>
+      hasCode(s, /key/) ? retire(s, 'exhausted', quotaReset(s)) : retireOrg(s, 'org_exhausted', quotaReset(s)),
   },
   // Worded as a quota by some, but about calls at once: fewer of them, and it passes.
   {

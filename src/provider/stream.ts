@@ -76,7 +76,7 @@ export function createStreamAssembler(): StreamAssembler {
         garbled ??= data.slice(0, 200);
         return;
       }
-      if (event === 'error' || (typeof json === 'object' && json !== null && 'error' in json && json.error)) {
+      if (event === 'error' || isEnvelope(json) || isFlatError(json)) {
         error = JSON.stringify(isEnvelope(json) ? json : { error: json });
         return;
       }
@@ -104,6 +104,11 @@ export function createStreamAssembler(): StreamAssembler {
 
 function isEnvelope(json: unknown): boolean {
   return typeof json === 'object' && json !== null && 'error' in json && Boolean(json.error);
+}
+
+/** vLLM's: it says [DONE] after it, as if all were well. */
+function isFlatError(json: unknown): boolean {
+  return typeof json === 'object' && json !== null && 'object' in json && json.object === 'error';
 }
 
 /** Returns whether the delta carried any of the answer. Text is joined, whatever its field is called; the role is set. */
@@ -137,7 +142,7 @@ function assemble(envelope: Record<string, unknown>, choices: Map<number, Choice
     ...envelope,
     object: 'chat.completion',
     choices: [...choices]
-      .sort(([a], [b]) => a - b)
+      .toSorted(([a], [b]) => a - b)
       .map(([index, { message, toolCalls, finishReason }]) => ({
         index,
         message: {

@@ -48,8 +48,8 @@ async function setup(replies: Reply[]) {
     provider: { ...provider, baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}` },
   };
   const names = createNames(redis.namespace);
-  const process = (maxAgeMs = hourMs) =>
-    createListings({ redis: redis.client, names, client, maxAgeMs, redact: (text) => text });
+  const process = (maxAgeMs = hourMs, refusedForMs = 0) =>
+    createListings({ redis: redis.client, names, client, maxAgeMs, redact: (text) => text, refusedForMs });
   return {
     key,
     process,
@@ -143,6 +143,14 @@ test.each([
   expect(await lockIsFree()).toBe(true);
   expect(idsOf(await listings.get(key))).toEqual(['m1']);
   expect(requests()).toBe(2);
+});
+
+test('a refusal holds for a while, so that a dead key is not asked for every line', async () => {
+  const { key, process, requests } = await setup([{ status: 401, body: '{}' }, { body: listingOf('m1') }]);
+  const listings = process(hourMs, hourMs);
+  await listings.get(key);
+  expect(await listings.get(key)).toMatchObject({ tag: 'refused' });
+  expect(requests()).toBe(1);
 });
 
 test('a provider that cannot be reached is a refusal', async () => {

@@ -113,6 +113,11 @@ describe('OpenAI-shaped', () => {
     ],
     ['429 project', answer(429, { code: 'project_spend_limit_exceeded', message: 'x' }), 'org_retired org_exhausted'],
     ['LiteLLM, as 400', answer(400, { code: 'budget_exceeded', message: 'x' }), 'org_retired org_exhausted'],
+    [
+      'LiteLLM, by its type',
+      answer(400, { code: '400', type: 'budget_exceeded', message: 'x' }),
+      'org_retired org_exhausted',
+    ],
     ['LiteLLM, as 429', answer(429, { code: 'budget_exceeded', message: 'x' }), 'org_retired org_exhausted'],
     [
       'OpenRouter credits',

@@ -35,5 +35,7 @@ describe('the form of a PrivateMind key', () => {
 });
 
 test('the whole key goes into the header', () => {
-  expect(profile.authHeaders({ secret: `${id}:${tail}`, upstreamSecret: null })).toEqual({ authorization: `Bearer ${id}:${tail}` });
+  expect(profile.authHeaders({ secret: `${id}:${tail}`, upstreamSecret: null })).toEqual({
+    authorization: `Bearer ${id}:${tail}`,
+  });
 });

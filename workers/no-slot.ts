@@ -1,0 +1,118 @@
+/** What to do with a line that got no slot, or not even a listing of models: one switch over each kind of reply. */
+import type { Intent } from '../src/keys/intent.ts';
+import { reapIntent } from '../src/keys/reap.ts';
+import { retireKeys } from '../src/keys/standing.ts';
+import type { Candidates } from './candidates.ts';
+import type { LaneReply } from './lanes.ts';
+import { endWithout, held, pause, wait } from './line-end.ts';
+import type { LineResult, LineRun } from './line.ts';
+import { isAlive } from './roster.ts';
+import { stopForLackOfKeys } from './stop.ts';
+
+/** A listing could not be had, a circuit is open: as long as its first pause. */
+const soonMs = 1000;
+/** As long as it takes to notice that a sender is dead. */
+const staleRetryMs = 5000;
+
+/** Null: the line goes on. `someCircuitIsOpen`: keys of a provider that is out of order now were not asked. */
+export async function afterNoSlot(
+  run: LineRun,
+  reply: Exclude<LaneReply, { tag: 'slot' }>,
+  someCircuitIsOpen: boolean,
+): Promise<LineResult | null> {
+  const { ctx, request } = run;
+  switch (reply.tag) {
+    case 'done':
+      return { tag: 'ended' };
+    case 'halted':
+      return held;
+    case 'outdated':
+      return null;
+    case 'wait':
+      return { tag: 'held', retryAtMs: Date.now() + reply.waitMs };
+    case 'stale':
+      return afterStaleIntent(run, reply.intent);
+    case 'too_large':
+      // A key whose provider is out of order now may have the room.
+      if (someCircuitIsOpen) return { tag: 'held', retryAtMs: Date.now() + soonMs };
+      return endWithout(
+        run,
+        request.customId,
+        'request_too_large',
+        `it needs more tokens than any key's limit of ${reply.limit} per window admits; lower max_tokens or raise tpm`,
+      );
+    case 'denied':
+      return pause(run, { code: 'budget', cause: deniedCause(reply.budget) });
+    case 'none':
+      return pause(run, await stopForLackOfKeys(ctx, request.model, reply));
+    default:
+      return reply satisfies never;
+  }
+}
+
+/**
+ * The line has a call in flight that is not ours. If its sender lives, it will settle it (the queue gave the line away
+ * too soon); if not, the call is given up.
+ */
+async function afterStaleIntent(run: LineRun, intent: Intent): Promise<LineResult | null> {
+  const { ctx, batch, request } = run;
+  if (await isAlive(ctx.redis, ctx.names, intent.workerId)) {
+    return { tag: 'held', retryAtMs: Date.now() + staleRetryMs };
+  }
+  await reapIntent(ctx, intent);
+  run.attemptsSpent += 1;
+  if (run.attemptsSpent < batch.options.attempts) return null;
+  const message = 'its worker died in each of its attempts; the last one is possibly billed';
+  return endWithout(run, request.customId, 'attempts_exhausted', message);
+}
+
+function deniedCause(budget: 'batch' | 'day' | 'key'): string {
+  const causes = {
+    batch: 'the batch\u2019s budget is spent; give the same command a larger --budget to go on',
+    day: 'the daily budget (dailyBudgetUsd) is spent; it starts anew at 00:00 UTC',
+    key: 'the budget (budgetUsd) of every key is spent; raise one to go on',
+  };
+  return causes[budget];
+}
+
+export async function afterRefusedListing(
+  run: LineRun,
+  { key, outcome }: Extract<Candidates, { tag: 'no_listing' }>,
+): Promise<LineResult | null> {
+  const { ctx } = run;
+  switch (outcome.tag) {
+    case 'misconfigured':
+      return pause(run, { code: 'config', cause: outcome.message });
+    case 'key_retired':
+    case 'org_retired': {
+      const same = ctx.keyring.keys.filter(
+        (other) => other === key || (outcome.tag === 'org_retired' && other.org === key.org),
+      );
+      await retireKeys(
+        ctx.redis,
+        ctx.names,
+        same.map(({ keyId }) => keyId),
+        outcome.reason,
+        outcome.untilMs,
+      );
+      return pause(run, await stopForLackOfKeys(ctx, run.request.model, { why: outcome.reason, comesBackAtMs: null }));
+    }
+    case 'retry':
+    case 'rate_limited':
+    case 'too_many_at_once':
+    case 'snooze':
+    case 'held':
+    case 'complete':
+    case 'reject':
+    case 'model_unavailable': {
+      const cause = `${key.provider.baseUrl}: ${'message' in outcome ? outcome.message : 'no model listing'}`;
+      const circuit = ctx.circuitOf(key.provider.name);
+      const ask = circuit.ask(performance.now());
+      if (ask.tag === 'give_up') return pause(run, { code: 'provider', cause: ask.cause });
+      circuit.failed(performance.now(), cause);
+      return wait(ctx, soonMs);
+    }
+    default:
+      return outcome satisfies never;
+  }
+}
