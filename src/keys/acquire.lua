@@ -108,14 +108,12 @@ local function consider(item, i)
   if budget == 'reserved' then return { state = 'wait', why = 'reserved', at = now + ask.pollMs } end
   if limits.tpm and item.tokens > limits.tpm then return { state = 'too_large', limit = limits.tpm } end
   if key.inflight >= mostInFlight(key, limits) then return { state = 'wait', why = 'inflight', at = now + ask.pollMs } end
-  local at, drops, headroom = now, 0, 1
-  if limits.rpm or limits.auto or limits.tpm then
-    local bucket = loadBucket(limits.bucket)
-    if claimedByOther(bucket, item.ref) then return { state = 'wait', why = 'claimed', at = now + ask.pollMs } end
-    local rpm, spacing = effectiveRpm(key, limits, bucket.windowMs)
-    guessHigher(key, limits, bucket, rpm)
-    at, drops, headroom = earliest(bucket, rpm, limits.tpm, item.tokens, spacing)
-  end
+  -- Without limits, too: one may be given to the key while its window is full of calls.
+  local bucket = loadBucket(limits.bucket)
+  if claimedByOther(bucket, item.ref) then return { state = 'wait', why = 'claimed', at = now + ask.pollMs } end
+  local rpm, spacing = effectiveRpm(key, limits, bucket.windowMs)
+  guessHigher(key, limits, bucket, rpm)
+  local at, drops, headroom = earliest(bucket, rpm, limits.tpm, item.tokens, spacing)
   if limits.budget then headroom = math.min(headroom, (limits.budget - key.spent - key.reserved) / limits.budget) end
   return { state = 'free', at = at, drops = drops, headroom = headroom, inflight = key.inflight }
 end
@@ -189,12 +187,9 @@ local function reply(item)
   local slot, other = choose(item)
   if not slot then return other end
   local key, limits = loadKey(slot.key), ask.keys[slot.key]
-  local index = 0
-  if limits.rpm or limits.auto or limits.tpm then
-    local bucket = loadBucket(limits.bucket)
-    index = stamp(bucket, slot.at, slot.drops, item.tokens)
-    if bucket.claim == item.ref then bucket.claim = '' end
-  end
+  local bucket = loadBucket(limits.bucket)
+  local index = stamp(bucket, slot.at, slot.drops, item.tokens)
+  if bucket.claim == item.ref then bucket.claim = '' end
   key.inflight, key.reserved, key.dirty = key.inflight + 1, key.reserved + item.cost, true
   batch.reserved, batch.dirty = batch.reserved + item.cost, true
   spend.reserved, spend.dirty = spend.reserved + item.cost, true

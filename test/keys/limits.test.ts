@@ -38,8 +38,15 @@ const advances = fc.record({
   do: fc.constant('advance' as const),
   ms: fc.oneof(fc.nat(60), fc.nat(windowMs), fc.constantFrom(windowMs, windowMs + 250, 2 * windowMs)),
 });
+/** The configuration is changed while calls are in the window, for the shared bucket or for all the others. */
+const changes = fc.record({ do: fc.constant('change' as const), shared: fc.boolean(), limits });
 const schedules = fc.array(
-  fc.oneof({ weight: 4, arbitrary: asks }, { weight: 3, arbitrary: ends }, { weight: 3, arbitrary: advances }),
+  fc.oneof(
+    { weight: 4, arbitrary: asks },
+    { weight: 3, arbitrary: ends },
+    { weight: 3, arbitrary: advances },
+    { weight: 1, arbitrary: changes },
+  ),
   { maxLength: 60 },
 );
 
@@ -76,6 +83,10 @@ test('no schedule ever puts more than its limits into any window', { timeout: 60
       for (const step of schedule) {
         if (step.do === 'advance') {
           world.clock.now += step.ms;
+        } else if (step.do === 'change') {
+          for (const key of world.keys) {
+            if ((key.bucketId === 'shared') === step.shared) Object.assign(key, step.limits);
+          }
         } else if (step.do === 'ask') {
           const requests = step.tokens.map((tokens) => ({
             line: (line += 1),

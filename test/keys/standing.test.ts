@@ -122,6 +122,7 @@ test('a key\u2019s standing can be read with its name', async () => {
     inFlight: 0,
     spentNanoUsd: 0,
     reservedNanoUsd: 0,
+    learnt: null,
   });
   await registerKeys(client, world.names, world.keys);
   await world.ask({ line: 1, cost: 50 });
