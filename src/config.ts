@@ -64,6 +64,8 @@ export const configSchema = z.strictObject({
   prices: z.record(z.string(), priceSchema).optional(),
   attempts: positiveInt.max(100).optional(),
   attemptTimeoutMs: timerMs.optional(),
+  streamIdleTimeoutMs: timerMs.optional().describe('Longest silence within a stream. Default 120000.'),
+  approvalPollMs: timerMs.optional().describe('Between two looks at a held approval. Default 10000.'),
   deadlineMs: positiveInt.optional(),
   modelsMaxAgeMs: positiveInt.optional(),
   dailyBudgetUsd: z.number().positive().optional().describe('Spend of one UTC day, all batches together.'),
@@ -109,6 +111,8 @@ export type Config = {
   prices: Record<string, Price>;
   attempts: number;
   attemptTimeoutMs: number;
+  streamIdleTimeoutMs: number;
+  approvalPollMs: number;
   deadlineMs: number;
   modelsMaxAgeMs: number;
   dailyBudgetNanoUsd: number | null;
@@ -147,6 +151,11 @@ const defaultsByKind: Record<ProviderKind, ProviderDefaults> = {
   },
 };
 
+/** The variable that holds the base URL of the provider that bears its kind's name. */
+export function baseUrlVariableOf(kind: ProviderKind): string {
+  return defaultsByKind[kind].baseUrlEnv;
+}
+
 export const nanoUsdPerUsd = 1e9;
 
 /**
@@ -171,6 +180,10 @@ export function loadConfig(options: ConfigOptions = {}): Config {
     prices: raw.prices ?? {},
     attempts: raw.attempts ?? 5,
     attemptTimeoutMs: raw.attemptTimeoutMs ?? 600_000,
+    // A reasoning model may think for a while before its first token, and some proxies send nothing meanwhile.
+    streamIdleTimeoutMs: raw.streamIdleTimeoutMs ?? 120_000,
+    // People take their time.
+    approvalPollMs: raw.approvalPollMs ?? 10_000,
     deadlineMs: raw.deadlineMs ?? 86_400_000,
     modelsMaxAgeMs: raw.modelsMaxAgeMs ?? 60_000,
     dailyBudgetNanoUsd: raw.dailyBudgetUsd === undefined ? null : Math.round(raw.dailyBudgetUsd * nanoUsdPerUsd),

@@ -70,7 +70,7 @@ describe('a configuration file', () => {
       modelsMaxAgeMs: 3000,
       dailyBudgetUsd: 0.000000001,
     });
-    expect(config).toEqual({
+    expect(config).toMatchObject({
       file: path.join(cwd, 'given.json'),
       namespace: 'tonight',
       redisUrl: 'redis://127.0.0.1:6390',

@@ -50,7 +50,7 @@ export async function callProvider(
   });
   const answer = withCleanRequestId(received, redact);
   const json = answer.tag === 'http' && answer.status === 200 ? parseJson(answer.body) : undefined;
-  const outcome = withCleanCode(classify(provider.kind, answer, { nowMs: Date.now(), json, redact }), redact);
+  const outcome = classify(provider.kind, answer, { nowMs: Date.now(), json, redact });
   const header = answer.tag === 'http' ? answer.headers['x-cm-cost'] : undefined;
   const usage = json === undefined ? noUsage : usageOf(json, { header, ...priceOf(ctx, chosen) });
   if (outcome.tag === 'complete') ctx.estimator.learn(chosen.model, run.size, usage);
@@ -62,11 +62,6 @@ function withCleanRequestId(answer: Answer, redact: (text: string) => string): A
   const id = answer.tag === 'http' ? answer.headers['x-request-id'] : undefined;
   if (answer.tag !== 'http' || id === undefined) return answer;
   return { ...answer, headers: { ...answer.headers, 'x-request-id': redact(id) } };
-}
-
-/** A code is the provider's word too, and is kept in more places than its message. */
-function withCleanCode(outcome: Outcome, redact: (text: string) => string): Outcome {
-  return 'code' in outcome ? { ...outcome, code: redact(outcome.code) } : outcome;
 }
 
 /** By the request's own wish or the batch's, until a stream of this line broke. */

@@ -10,7 +10,7 @@ import { open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import type { Price } from '../config.ts';
 import { AppError, systemErrorCode } from '../errors.ts';
-import { answerCells, answerColumns, type AnswerCells } from './answer-cells.ts';
+import { answerCells, answerColumns } from './answer-cells.ts';
 import type { BatchRecord } from './batch.ts';
 import { readBytes } from './bytes.ts';
 import { csvCell } from './csv.ts';
@@ -60,9 +60,16 @@ type Writer = {
 
 async function writeRequests(write: Writer, results: Results, prices: Record<string, Price>): Promise<void> {
   await write.row(['custom_id', ...answerColumns]);
-  for (let line = results.nextLine(); line !== null; line = results.nextLine()) {
-    const cells = answerCells(await results.take(line), prices);
-    await write.row([cells.customId ?? '', ...cells.ours]);
+  for (;;) {
+    const taken: Promise<string | null>[] = [];
+    for (let line = results.nextLine(); line !== null; line = results.nextLine()) {
+      if (taken.push(results.take(line)) === readsAtOnce) break;
+    }
+    if (taken.length === 0) return;
+    for (const result of await Promise.all(taken)) {
+      const cells = answerCells(result, prices);
+      await write.row([cells.customId ?? '', ...cells.ours]);
+    }
   }
 }
 
@@ -76,9 +83,13 @@ async function writeRows(
   const columns = (await readColumns(rows)) ?? (await fieldsOf(rows));
   await write.row([...(columns ?? [wholeRow]), ...ourNames(columns ?? [wholeRow])]);
   for await (const block of readRows(rows)) {
-    for (const row of block) {
-      const cells: AnswerCells = answerCells(await results.take(row.number), prices);
-      await write.row([...(columns ? columns.map((column) => cellOf(row, column)) : [wholeCell(row)]), ...cells.ours]);
+    for (let from = 0; from < block.length; from += readsAtOnce) {
+      const group = block.slice(from, from + readsAtOnce);
+      const taken = await Promise.all(group.map(({ number }) => results.take(number)));
+      for (const [at, row] of group.entries()) {
+        const own = columns ? columns.map((column) => cellOf(row, column)) : [wholeCell(row)];
+        await write.row([...own, ...answerCells(taken[at] ?? null, prices).ours]);
+      }
     }
   }
 }
@@ -123,6 +134,8 @@ async function beginsWithMark(rows: RowsFile): Promise<boolean> {
 }
 
 const bytesPerWrite = 256 * 1024;
+/** Enough to keep the disk busy; so many results are in memory. */
+const readsAtOnce = 64;
 
 function createWriter(to: FileHandle, delimiter: string): Writer {
   let held = '';
@@ -144,7 +157,7 @@ function createWriter(to: FileHandle, delimiter: string): Writer {
 
 type IndexedFile = { from: FileHandle; index: LineIndex };
 
-/** The results of both files, asked for by ascending line. */
+/** The results of both files, asked for by ascending line; several may be on their way at once. */
 class Results {
   readonly #files: (IndexedFile & { next: number })[];
 
@@ -163,9 +176,9 @@ class Results {
     for (const file of this.#files) {
       while (file.next < file.index.count && file.index.at(file.next).line < line) file.next += 1;
       if (file.next === file.index.count || file.index.at(file.next).line !== line) continue;
-      const bytes = await readPlace(file.from, file.index.at(file.next));
+      const place = file.index.at(file.next);
       file.next += 1;
-      return bytes.toString('utf8');
+      return (await readPlace(file.from, place)).toString('utf8');
     }
     return null;
   }

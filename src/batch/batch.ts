@@ -73,6 +73,8 @@ export type BatchRecord = BatchFiles & {
   outputTokens: number;
   spentNanoUsd: number;
   possiblyBilled: number;
+  /** Lines that wait for a person's approval. */
+  held: number;
   /** The collector's commit: what the files hold for sure. */
   collected: Commit;
   /** The producer's low-water mark: every line before it is done. */
@@ -139,7 +141,7 @@ const recordSchema = z.object({
 });
 
 export async function loadBatch(redis: Redis, names: Names, batchId: string): Promise<BatchRecord | null> {
-  const raw = await redis.hgetall(names.batch(batchId));
+  const [raw, held] = await Promise.all([redis.hgetall(names.batch(batchId)), redis.hlen(names.held(batchId))]);
   if (Object.keys(raw).length === 0) return null;
   const fields = recordSchema.parse(raw);
   const errors = Object.entries(raw).filter(([field]) => field.startsWith('error:'));
@@ -164,6 +166,7 @@ export async function loadBatch(redis: Redis, names: Names, batchId: string): Pr
     outputTokens: fields.outputTokens,
     spentNanoUsd: fields.spent,
     possiblyBilled: fields.possiblyBilled,
+    held,
     collected: {
       streamId: fields.collectedId,
       lines: fields.collectedLines,

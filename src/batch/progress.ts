@@ -32,6 +32,7 @@ export function progressOf(record: BatchRecord, perSecond: number | null): { hea
     ],
     tail: [
       ...(failed > 0 ? [`${formatCount(failed)} failed`] : []),
+      ...(record.held > 0 ? [`${formatCount(record.held)} held for approval`] : []),
       `${formatCount(record.inputTokens + record.outputTokens)} tokens`,
       formatUsd(record.spentNanoUsd),
     ],

@@ -8,7 +8,8 @@ import { AppError } from '../errors.ts';
 import { DuplicateFinder } from './duplicates.ts';
 import type { InputFile } from './input.ts';
 import { eachLine, readChunks } from './lines.ts';
-import { parseRequest, type LineProblem, type RequestDefaults } from './request.ts';
+import type { Inspect } from './inspect.ts';
+import { parseRequest, type LineProblem, type ParsedLine, type RequestDefaults } from './request.ts';
 
 export type Validation = {
   /** Requests: lines that are not blank. */
@@ -35,6 +36,8 @@ export type Validation = {
 export type ValidationOptions = {
   defaults: RequestDefaults;
   spoolDir: string;
+  /** What else may be wrong with a line that can be read. */
+  inspect?: Inspect | undefined;
   /** Default 20. */
   maxProblems?: number;
   /** After every chunk of the first pass; `bytesRead` of the file's `sizeBytes` on disk. */
@@ -59,8 +62,13 @@ export async function validateInput(input: InputFile, options: ValidationOptions
   let lines = 0;
   let total = 0;
 
-  const checkLine = (text: string, line: number) => {
+  const read = (text: string, line: number): ParsedLine => {
     const parsed = parseRequest(text, line, defaults);
+    const problem = parsed.ok ? (options.inspect?.(parsed.request, line, text) ?? null) : null;
+    return problem ? { ok: false, problem } : parsed;
+  };
+  const checkLine = (text: string, line: number) => {
+    const parsed = read(text, line);
     if (!parsed.ok) return problems.add(parsed.problem);
     const { customId, model } = parsed.request;
     finder.add(customId);
@@ -84,7 +92,7 @@ export async function validateInput(input: InputFile, options: ValidationOptions
   const duplicates = new LineSet(lines);
   const noun = input.rendered?.kept.format === 'csv' ? 'row' : 'line';
   await finder.find(
-    (visit) => readIds(input, defaults, visit),
+    (visit) => readIds(input, read, visit),
     ({ customId, line, firstLine }) => {
       duplicates.add(line);
       const message = `expected another custom_id on each ${noun}, got ${JSON.stringify(customId)} as on ${noun} ${firstLine}`;
@@ -109,12 +117,12 @@ export async function validateInput(input: InputFile, options: ValidationOptions
 
 async function readIds(
   input: InputFile,
-  defaults: RequestDefaults,
+  read: (text: string, line: number) => ParsedLine,
   visit: (customId: string, line: number) => void,
 ): Promise<void> {
   for await (const chunk of readChunks(input, chunkLimits)) {
     eachLine(chunk, (text, line) => {
-      const parsed = parseRequest(text, line, defaults);
+      const parsed = read(text, line);
       if (parsed.ok) visit(parsed.request.customId, line);
     });
   }

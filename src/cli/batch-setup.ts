@@ -16,6 +16,7 @@ import {
   type NewBatch,
 } from '../batch/batch.ts';
 import type { InputFile } from '../batch/input.ts';
+import type { Inspect } from '../batch/inspect.ts';
 import { answersFileOf } from '../batch/answers-csv.ts';
 import { eachLine, readChunks } from '../batch/lines.ts';
 import { takeLease } from '../batch/lease.ts';
@@ -44,6 +45,8 @@ export type SetupOptions = {
   spoolDir: string;
   options: NewBatch['options'];
   budgetNanoUsd: number | null;
+  /** For a new batch: what else makes a line invalid. */
+  inspect?: () => Promise<Inspect>;
   /** Called with the requested models before a new batch is made. Throws when none is to be made. */
   beforeNew: (models: Iterable<string>) => Promise<void>;
   say: (text: string) => void;
@@ -88,7 +91,8 @@ async function createNew(
   begunId: string | null,
 ): Promise<BatchRecord> {
   const { redis, names, input, options, spoolDir } = setup;
-  const validation = await validateInput(input, { spoolDir, defaults: { model: options.model } });
+  const inspect = await setup.inspect?.();
+  const validation = await validateInput(input, { spoolDir, defaults: { model: options.model }, inspect });
   if (validation.invalid > 0 && !options.skipInvalid) throw await invalidInput(input, validation);
   await setup.beforeNew(validation.models.keys());
   makeOutDir(setup.outDir);

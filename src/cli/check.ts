@@ -1,20 +1,22 @@
 /**
- * `nightshift check`: validates an input file without Redis, keys or network. Problems go to stdout as
- * `file:line: field: message`, the summary to stderr; with --json one object goes to stdout. Exit code 2 when a line
- * is bad.
+ * `nightshift check`: validates an input file and, where there are keys, asks them for their models and holds each line
+ * against these. Needs no Redis, and with --offline no network. Problems go to stdout as `file:line: field: message`,
+ * the summary to stderr; with --json one object goes to stdout. Exit code 2 when a line is bad.
  */
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { Command } from 'commander';
 import type { InputFile } from '../batch/input.ts';
+import { createInspect } from '../batch/inspect.ts';
 import type { LineProblem } from '../batch/problem.ts';
 import { describeProblems, openBatchInput, placesOf } from '../batch/render.ts';
 import { validateInput, type Validation } from '../batch/validate.ts';
 import { firstPrompt, showPrompt, type FirstPrompt } from './first-prompt.ts';
 import type { Globals } from './main.ts';
+import { askOffers, keysIfAny, type Offers } from './offers.ts';
 import { addRowsOptions, rowsOptionsOf, type RowsFlags } from './rows-options.ts';
 
-type CheckOptions = RowsFlags & { json?: boolean };
+type CheckOptions = RowsFlags & { json?: boolean; dropUnsupported?: boolean; offline?: boolean };
 
 const examples = `
 Examples:
@@ -28,10 +30,12 @@ Exit codes: 0 every line is good, 2 one is not.`;
 export function registerCheck(program: Command): void {
   const definition = program
     .command('check')
-    .description('Validates an input file, every line of it, without sending anything.')
+    .description('Validates an input file, every line of it, without sending any of it.')
     .argument('<input>', 'JSONL file, or CSV with --template, also gzipped; - reads standard input')
     .option('--model <model>', 'model of the lines that name none');
   addRowsOptions(definition)
+    .option('--drop-unsupported', 'parameters that a model does not take are no problem, as with run')
+    .option('--offline', 'ask no provider for its models: look at the file alone')
     .option('--json', 'one object on stdout')
     .addHelpText('after', examples)
     .action(async (source: string, _options: CheckOptions, command: Command) => {
@@ -44,14 +48,20 @@ async function check(source: string, options: CheckOptions & Globals): Promise<n
   const spoolDir = path.resolve(options.data ?? '.nightshift', 'spool', `check-${process.pid}`);
   try {
     const input = await openBatchInput(source, { spoolDir, rows: rowsOptionsOf(options) });
+    const { config, keyring, remarks } = keysIfAny(options, { offline: options.offline ?? false });
+    const asked = await askOffers(config, keyring);
+    for (const remark of [...remarks, ...asked.remarks]) process.stderr.write(`${remark}\n`);
+    const { aliases, fallbacks } = config;
+    const dropUnsupported = options.dropUnsupported ?? false;
     const progress = createProgress(input);
     const validation = await validateInput(input, {
       spoolDir,
       defaults: { model: options.model ?? null },
+      inspect: createInspect(asked.offers, { aliases, fallbacks, dropUnsupported }),
       onProgress: progress.show,
     }).finally(progress.clear);
     const prompt = input.rendered ? await firstPrompt(input) : null;
-    if (options.json) process.stdout.write(`${JSON.stringify(await toJson(input, validation, prompt))}\n`);
+    if (options.json) process.stdout.write(`${JSON.stringify(await toJson(input, validation, prompt, asked))}\n`);
     else await printForPeople(input, validation, prompt);
     return validation.invalid === 0 ? 0 : 2;
   } finally {
@@ -63,6 +73,7 @@ async function toJson(
   input: InputFile,
   validation: Validation,
   prompt: FirstPrompt | null,
+  { offers }: Offers,
 ): Promise<Record<string, unknown>> {
   const { total, valid, invalid, lines, sizeBytes, sha256, problems } = validation;
   return {
@@ -77,6 +88,7 @@ async function toJson(
     models: Object.fromEntries(validation.models),
     problemCounts: Object.fromEntries(validation.problemCounts),
     problems: input.rendered ? await placed(input, problems) : problems,
+    checkedAgainst: offers.filter(({ listing }) => listing).map(({ key }) => key.name),
     ...(prompt && { firstPrompt: prompt }),
   };
 }

@@ -58,6 +58,7 @@ function toJson({ key, standing, use }: Row) {
     reason: standing.reason === '' ? null : standing.reason,
     until: standing.untilMs === null ? null : new Date(standing.untilMs).toISOString(),
     limits: { rpm: key.rpm, tpm: key.tpm, windowMs: key.provider.windowMs, maxInFlight: key.maxInFlight },
+    learnt: standing.learnt,
     window: use,
     inFlight: standing.inFlight,
     spentUsd: standing.spentNanoUsd / 1e9,
@@ -67,11 +68,14 @@ function toJson({ key, standing, use }: Row) {
 
 function table(rows: Row[]): string {
   const right = (title: string) => ({ title, align: 'right' as const });
+  // With one provider its column would only make the table too wide for a terminal.
+  const providers = new Set(rows.map(({ key }) => key.provider.name));
+  const ofProvider = <T>(cell: T): T[] => (providers.size > 1 ? [cell] : []);
   return renderTable(
     [
       { title: 'Key' },
       { title: 'Id' },
-      { title: 'Provider' },
+      ...ofProvider({ title: 'Provider' }),
       { title: 'Standing' },
       right('Requests'),
       right('Tokens'),
@@ -81,9 +85,9 @@ function table(rows: Row[]): string {
     rows.map(({ key, standing, use }) => [
       key.name,
       key.keyId,
-      key.provider.name,
+      ...ofProvider(key.provider.name),
       describeStanding(standing),
-      `${formatCount(use.requests)} / ${limit(key.rpm)}`,
+      `${formatCount(use.requests)} / ${requestLimit(key, standing)}`,
       `${formatCount(use.tokens)} / ${limit(key.tpm)}`,
       String(standing.inFlight),
       formatUsd(standing.spentNanoUsd) + (key.budgetNanoUsd === null ? '' : ` / ${formatUsd(key.budgetNanoUsd)}`),
@@ -94,6 +98,12 @@ function table(rows: Row[]): string {
 function describeStanding({ standing, reason, untilMs }: Standing): string {
   const until = untilMs === null ? '' : ` until ${new Date(untilMs).toISOString().slice(0, 19).replace('T', ' ')}`;
   return standing.replace('_', '-') + (reason === '' ? '' : ` (${reason})`) + until;
+}
+
+/** What is learnt stands with a sign that it is. */
+function requestLimit({ rpm }: Key, { learnt }: Standing): string {
+  if (rpm !== 'auto' || !learnt?.sure) return limit(rpm);
+  return `\u2248${formatCount(learnt.top)}`;
 }
 
 function limit(value: number | 'auto' | null): string {

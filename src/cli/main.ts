@@ -6,11 +6,14 @@ import { createRequire } from 'node:module';
 import { Command, InvalidArgumentError } from 'commander';
 import { logLevels, type LogLevel } from '../log.ts';
 import { registerCheck } from './check.ts';
+import { registerEstimate } from './estimate.ts';
+import { registerDoctor } from './doctor.ts';
 import { endQuietlyWithoutReader, fail, failOnUncaught } from './failure.ts';
 import { registerKeys } from './keys.ts';
 import { registerRun } from './run.ts';
 import { registerSimulate } from './simulate.ts';
 import { registerStatus } from './status.ts';
+import { drainBeforeReport } from './drain-pending.ts';
 import { registerUsage } from './usage.ts';
 import { registerWorker } from './worker.ts';
 
@@ -50,9 +53,11 @@ export function createProgram(): Command {
     .exitOverride();
   registerRun(program);
   registerCheck(program);
+  registerEstimate(program);
   registerStatus(program);
   registerKeys(program);
-  registerUsage(program);
+  registerDoctor(program);
+  registerUsage(program, { drainPending: drainBeforeReport });
   registerWorker(program);
   registerSimulate(program);
   for (const command of program.commands) {

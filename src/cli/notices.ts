@@ -5,10 +5,16 @@
 import { createLog, type Log, type LogLevel } from '../log.ts';
 import { say } from './screen.ts';
 
-/** `level`: what --log-level says; without it warnings and errors are told in words. */
+/** `level`: what --log-level says; without it warnings and errors are told in words, each once in a row. */
 export function createNotices(level: LogLevel | undefined): Log {
   if (level !== undefined) return createLog(level, { write: (line) => say(line.trimEnd()) });
-  return createLog('warn', { write: (line) => say(inWords(line)) });
+  let last = '';
+  const write = (line: string) => {
+    const words = inWords(line);
+    if (words !== last) say(words);
+    last = words;
+  };
+  return createLog('warn', { write });
 }
 
 /** Fields that say why, by whatever part of the program. */

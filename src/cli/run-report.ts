@@ -38,7 +38,7 @@ export function reportRun(
       `${formatCount(failed)} failed`,
   );
   if (failed > 0) {
-    const codes = Object.entries(record.errorCodes).sort(([, a], [, b]) => b - a);
+    const codes = Object.entries(record.errorCodes).toSorted(([, a], [, b]) => b - a);
     say(`  failed: ${codes.map(([code, count]) => `${code} ${formatCount(count)}`).join(', ')}`);
   }
   if (ledger.possiblyBilled > 0) {

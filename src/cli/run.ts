@@ -11,7 +11,7 @@ import type { Config } from '../config.ts';
 import { nanoUsdPerUsd } from '../config.ts';
 import { AppError } from '../errors.ts';
 import { createKeyring, requireKeys, type Keyring } from '../keys/keyring.ts';
-import { reopenKeys } from '../keys/standing.ts';
+import { registerKeys, reopenKeys } from '../keys/standing.ts';
 import { createLedgerDrain } from '../ledger/drain.ts';
 import { openSqliteLedger } from '../ledger/sqlite.ts';
 import { checkProviders } from '../../workers/providers.ts';
@@ -19,8 +19,10 @@ import { autoConcurrency } from '../../workers/process.ts';
 import { runBatch } from '../../workers/run.ts';
 import { continueBatch, setUpBatch } from './batch-setup.ts';
 import { createInterrupts } from './interrupts.ts';
+import { watchKeys } from './key-reload.ts';
 import type { Globals } from './main.ts';
 import { createProgressView } from './progress-view.ts';
+import { inspectFor } from './offers.ts';
 import { configOf, openSession, type Session } from './session.ts';
 import { startSimulation } from './simulation.ts';
 import { addRowsOptions, rowsOptionsOf, type RowsFlags } from './rows-options.ts';
@@ -135,6 +137,7 @@ async function run(source: string, options: RunOptions): Promise<number> {
       spoolDir,
       options: batchOptions(options, config, input),
       budgetNanoUsd: options.budget ?? null,
+      inspect: () => inspectFor(session, keyring, { dropUnsupported: options.dropUnsupported ?? false }),
       beforeNew: (models) => refuseUnknownModels(session, keyring, models, options.skipInvalid ?? false),
       say,
     });
@@ -165,6 +168,7 @@ async function resume(nameOrId: string | undefined, options: RunOptions): Promis
       spoolDir: path.join(config.dataDir, 'spool'),
       options: batch.options,
       budgetNanoUsd: options.budget ?? null,
+      inspect: () => inspectFor(session, keyring, batch.options),
       beforeNew: (models) => refuseUnknownModels(session, keyring, models, batch.options.skipInvalid),
       say,
     });
@@ -205,6 +209,16 @@ async function goOn({ session, keyring, store, input, batch, options }: GoOn): P
 
   const interrupts = createInterrupts(say);
   const view = createProgressView({ redis: redis.client, names, keyring, color: options.color });
+  // A rehearsal's keys come from no file.
+  using _reload = simulated
+    ? null
+    : watchKeys({
+        globals: options,
+        config,
+        keyring,
+        register: (keys) => registerKeys(redis.client, names, keys),
+        say,
+      });
   const concurrency = options.concurrency === 'auto' ? autoConcurrency(keyring) : options.concurrency;
   try {
     const result = await runBatch({

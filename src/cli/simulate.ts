@@ -2,14 +2,22 @@
  * `nightshift simulate`: runs the simulator until it is stopped. The address and the lines to paste go to stdout; what
  * happened is told at the end, as a table on stderr or, with --json, as one more line on stdout.
  */
-import { InvalidArgumentError, type Command } from 'commander';
+import { InvalidArgumentError, Option, type Command } from 'commander';
+import { providers, type Provider } from '../simulator/dialect.ts';
 import type { Latency } from '../simulator/latency.ts';
 import { usdOf } from '../simulator/money.ts';
 import { readScenarioFile } from '../simulator/scenario.ts';
 import { createSimulator, type Simulator } from '../simulator/server.ts';
 import type { Truth } from '../simulator/truth.ts';
 
-type SimulateOptions = { port: number; host: string; scenario?: string; instant?: true; json?: true };
+type SimulateOptions = {
+  port: number;
+  host: string;
+  provider?: Provider;
+  scenario?: string;
+  instant?: true;
+  json?: true;
+};
 
 const defaultPort = 8787;
 /** What a scenario without `latencyMs` gets here: about as slow as a small model is. */
@@ -20,8 +28,8 @@ Examples:
   $ nightshift simulate --port 0 --instant
   $ nightshift simulate --scenario examples/scenario.json --json > truth.json
 
-It prints what to export in another shell, and what happened when it is stopped
-(Ctrl-C). One batch alone is rehearsed by: nightshift run prompts.jsonl --simulate`;
+It prints what to export in another shell, and when it is stopped (Ctrl-C) what
+happened. One batch alone is rehearsed by: nightshift run in.jsonl --simulate`;
 
 export function registerSimulate(program: Command): void {
   program
@@ -29,6 +37,7 @@ export function registerSimulate(program: Command): void {
     .description('Runs a simulated provider, to try things out without keys and without cost.')
     .option('--port <port>', 'port to listen on; 0 takes any free one', parsePort, defaultPort)
     .option('--host <host>', 'address to listen on', '127.0.0.1')
+    .addOption(new Option('--provider <kind>', 'whom to simulate, whatever the scenario says').choices(providers))
     .option('--scenario <file>', 'keys, models, faults and events (JSON)')
     .option('--instant', 'answer at once, whatever the scenario says')
     .option('--json', 'what happened as JSON on stdout, at the end')
@@ -44,10 +53,10 @@ export function registerSimulate(program: Command): void {
     });
 }
 
-function start({ port, host, scenario: file, instant }: SimulateOptions): Promise<Simulator> {
+function start({ port, host, provider, scenario: file, instant }: SimulateOptions): Promise<Simulator> {
   const given = file === undefined ? {} : readScenarioFile(file);
   const scenario = isPlainObject(given)
-    ? { latencyMs: usualLatencyMs, ...given, ...(instant && { latencyMs: 0 }) }
+    ? { latencyMs: usualLatencyMs, ...given, ...(provider && { provider }), ...(instant && { latencyMs: 0 }) }
     : given;
   return createSimulator({ scenario, scenarioName: file, port, host });
 }

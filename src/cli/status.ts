@@ -49,6 +49,7 @@ function toJson(record: BatchRecord) {
     request_counts: { total: record.total, ...record.counts },
     cost_usd: record.spentNanoUsd / 1e9,
     possibly_billed: record.possiblyBilled,
+    held: record.held,
     input_file: record.inputFile,
     output_file: record.outputFile,
     error_file: record.errorFile,

@@ -52,6 +52,8 @@ export const ledgerEntrySchema = z.object({
   /** When the call was sent, Unix milliseconds. */
   startedAtMs: count.max(latestStartMs),
   durationMs: count.nullable(),
+  /** From sending to the first token, where the answer was streamed. Entries of earlier versions have none. */
+  firstTokenMs: count.nullable().default(null),
   inputTokens: count.nullable(),
   outputTokens: count.nullable(),
   cachedTokens: count.nullable(),

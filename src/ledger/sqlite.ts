@@ -34,6 +34,7 @@ const columns: Record<string, (entry: LedgerEntry) => SQLInputValue> = {
   cost_nano_usd: (entry) => entry.costNanoUsd,
   cost_source: (entry) => entry.costSource,
   request_id: (entry) => entry.requestId,
+  first_token_ms: (entry) => entry.firstTokenMs,
 };
 const columnNames = Object.keys(columns);
 const columnValues = Object.values(columns);

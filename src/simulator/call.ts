@@ -5,13 +5,14 @@
  * the upstream has done the work. A client that has its answer can rely on finding it booked.
  */
 import type { CountedCall } from './account.ts';
-import { completionBody, completionTokensOf, type CompletionPlan, type Envelope } from './completion.ts';
+import { bookCall, countedCall, envelopeOf } from './booking.ts';
+import { completionBody, type CompletionPlan, type Envelope } from './completion.ts';
 import { deliverFault, type IntendedAnswer } from './fault-delivery.ts';
-import { isBilled, type Fault } from './faults.ts';
-import { spend, type Key } from './keyring.ts';
+import { arrivesWhole, isBilled, type Fault } from './faults.ts';
+import type { Key } from './keyring.ts';
 import { sampleLatencyMs } from './latency.ts';
 import { send, type Exchange } from './respond.ts';
-import { framesOf } from './stream.ts';
+import { streamOf, type StreamedAnswer } from './stream.ts';
 import type { World } from './world.ts';
 
 const eventStream = 'text/event-stream';
@@ -27,20 +28,16 @@ export class Call {
   #fault: Fault | null = null;
   #partsOpen = 2;
 
-  constructor(world: World, exchange: Exchange, key: Key, plan: CompletionPlan, nowMs: number) {
+  /** `windowTokens`: as the limit counts them. */
+  constructor(world: World, exchange: Exchange, key: Key, plan: CompletionPlan, windowTokens: number, nowMs: number) {
     this.#world = world;
     this.#exchange = exchange;
     this.#key = key;
     this.#plan = plan;
     this.#arrivedAtMs = nowMs;
-    this.#counted = {
-      keyName: key.name,
-      modelId: plan.request.model.id,
-      inputTokens: plan.request.promptTokens,
-      outputTokens: completionTokensOf(plan),
-      costNanoUsd: plan.costNanoUsd ?? 0,
-      fingerprint: plan.fingerprint,
-    };
+    this.#counted = countedCall(key, plan, windowTokens);
+    key.inFlight += 1;
+    key.inFlightNanoUsd += this.#counted.costNanoUsd;
     world.account.admitted(this.#counted, nowMs);
   }
 
@@ -51,7 +48,8 @@ export class Call {
     if (response.destroyed) this.#partDone();
     else response.once('close', () => this.#partDone());
     const latencyMs = sampleLatencyMs(this.#world.latencyMs, this.#world.random);
-    if (!fault && this.#plan.request.stream && latencyMs > 0) this.#streamOver(latencyMs);
+    const atOnce = fault !== null || !this.#plan.request.stream || this.#world.scenario.buffered || latencyMs === 0;
+    if (!atOnce) this.#streamOver(latencyMs);
     else this.#world.timers.after(latencyMs, () => this.#finish(fault));
   }
 
@@ -59,31 +57,36 @@ export class Call {
     const billed = !fault || isBilled(fault);
     this.#record(billed, fault?.status ?? (billed ? 200 : 502));
     if (fault) {
-      const status = deliverFault(fault, this.#exchange, this.#world.timers, () => this.#answer());
+      const { timers, scenario } = this.#world;
+      const status = deliverFault(fault, this.#exchange, timers, scenario.dialect, () => this.#answer());
       if (status !== null) this.#world.account.sent(this.#key.name, status);
     } else {
       const { body, contentType } = this.#answer();
       this.#countAnswer();
-      send(this.#exchange, 200, body, contentType);
+      send(this.#exchange, 200, body, contentType, this.#headers());
     }
     this.#partDone();
   }
 
-  /** Frames at even distances. The last two, with the usage and the end, leave together once the call is booked. */
+  /** Frames at even distances. The last chunks, with the usage and the end, leave together once the call is booked. */
   #streamOver(latencyMs: number): void {
     const { response } = this.#exchange;
-    const frames = framesOf(this.#plan, this.#envelope());
-    const stepMs = latencyMs / (frames.length - 1);
+    const { frames, ending } = this.#stream();
+    const stepMs = latencyMs / (frames.length + 1);
     let at = 0;
     const next = (): void => {
-      const isLast = at >= frames.length - 2;
+      const isLast = at === frames.length;
       if (isLast) this.#record(true, 200);
       if (!response.destroyed) {
         if (!response.headersSent) {
           this.#countAnswer();
-          response.writeHead(200, { 'content-type': eventStream, 'cache-control': 'no-cache' });
+          response.writeHead(200, {
+            'content-type': eventStream,
+            'cache-control': 'no-cache',
+            ...this.#headers(),
+          });
         }
-        response.write(isLast ? frames.slice(at).join('') : frames[at]!);
+        response.write(isLast ? ending : frames[at]!);
         if (isLast) response.end();
       }
       at += 1;
@@ -94,36 +97,31 @@ export class Call {
   }
 
   #answer(): IntendedAnswer {
-    const envelope = this.#envelope();
+    const headers = this.#headers();
     if (!this.#plan.request.stream) {
-      return { contentType: 'application/json', body: completionBody(this.#plan, envelope), firstFrame: null };
+      const body = completionBody(this.#plan, this.#envelope());
+      return { contentType: 'application/json', body, stream: null, headers };
     }
-    const frames = framesOf(this.#plan, envelope);
-    return { contentType: eventStream, body: frames.join(''), firstFrame: frames[0]! };
+    const stream = this.#stream();
+    return { contentType: eventStream, body: stream.frames.join('') + stream.ending, stream, headers };
+  }
+
+  #stream(): StreamedAnswer {
+    return streamOf(this.#plan, this.#envelope(), this.#world.scenario.dialect);
   }
 
   #envelope(): Envelope {
-    const { reportCost } = this.#world.scenario;
-    return { id: `chatcmpl-${this.#exchange.id}`, createdAtMs: this.#arrivedAtMs, reportCost };
+    return envelopeOf(this.#world, this.#exchange.id, this.#arrivedAtMs);
+  }
+
+  #headers(): Record<string, string> | undefined {
+    const { dialect } = this.#world.scenario;
+    return dialect.answerHeaders?.(this.#key, this.#plan.costNanoUsd, this.#world.now());
   }
 
   #record(billed: boolean, statusCode: number): void {
-    const nowMs = this.#world.now();
-    const { modelId, inputTokens, outputTokens, costNanoUsd } = this.#counted;
-    if (billed) {
-      spend(this.#key, costNanoUsd);
-      this.#world.account.billed(this.#counted);
-    }
-    this.#key.usage.add({
-      id: this.#exchange.id,
-      model: modelId,
-      promptTokens: billed ? inputTokens : 0,
-      completionTokens: billed ? outputTokens : 0,
-      costNanoUsd: billed ? costNanoUsd : 0,
-      latencyMs: nowMs - this.#arrivedAtMs,
-      statusCode,
-      createdAtMs: nowMs,
-    });
+    const latencyMs = this.#world.now() - this.#arrivedAtMs;
+    bookCall(this.#world, this.#key, this.#counted, { id: this.#exchange.id, billed, statusCode, latencyMs });
   }
 
   #countAnswer(): void {
@@ -134,7 +132,9 @@ export class Call {
     this.#partsOpen -= 1;
     if (this.#partsOpen > 0) return;
     const fault = this.#fault;
-    const wholeLeft = this.#exchange.response.writableFinished && (!fault || fault.kind === 'slow_drip');
+    this.#key.inFlight -= 1;
+    this.#key.inFlightNanoUsd -= this.#counted.costNanoUsd;
+    const wholeLeft = this.#exchange.response.writableFinished && (!fault || arrivesWhole(fault));
     const unansweredBecause = wholeLeft ? null : (fault?.kind ?? 'client_gone');
     this.#world.account.ended(this.#counted, { billed: !fault || isBilled(fault), unansweredBecause });
   }

@@ -1,10 +1,13 @@
 /** The simulator's own paths, for other processes: they read the truth and change the run. No key is needed. */
 import { AppError } from '../errors.ts';
-import { applyChange, parseChanges } from './control.ts';
+import { parseChanges } from './changes.ts';
+import { applyChange } from './control.ts';
 import { readBody, send, type Exchange } from './respond.ts';
 import type { World } from './world.ts';
 
 export const controlPrefix = '/__simulator/';
+/** A long script of faults is far smaller. */
+const maxBodyBytes = 16 * 1024 * 1024;
 
 export function handleControl(world: World, exchange: Exchange, target: string): void {
   switch (target) {
@@ -12,7 +15,7 @@ export function handleControl(world: World, exchange: Exchange, target: string):
       send(exchange, 200, JSON.stringify(world.account.truth()));
       return;
     case 'POST /__simulator/control':
-      readBody(exchange.request, (text) => changeBy(world, exchange, text));
+      readBody(exchange.request, maxBodyBytes, (text) => changeBy(world, exchange, text));
       return;
     default:
       sendError(

@@ -1,60 +1,18 @@
-/**
- * Changes to a running simulator: what a person does at the provider's console (revoke a key, raise a budget), what the
- * provider does by itself (move an alias, take a model away), and what a test scripts (faults, latency). They take
- * effect at once, for every call that is checked afterwards.
- */
-import { z } from 'zod';
+/** Applies changes to a running simulator: at once, for every call that is checked afterwards. */
 import { AppError } from '../errors.ts';
-import { modelSchema } from './catalogue.ts';
-import { faultSchema } from './faults.ts';
-import { describeIssues } from './issues.ts';
-import { budgetOf, budgetSchema, instantSchema, limitSchema, type Key } from './keyring.ts';
-import { latencySchema } from './latency.ts';
+import { needOf, type Change } from './changes.ts';
+import type { Key, Org } from './keyring.ts';
+import { budgetOf, setBudget, type Purse } from './purse.ts';
+import { foreign } from './scenario-mistakes.ts';
 import type { World } from './world.ts';
-
-const key = z.string();
-
-export const changeSchema = z.discriminatedUnion(
-  'change',
-  [
-    z.strictObject({ change: z.literal('revoke_key'), key }),
-    /** At once, or at the given time. */
-    z.strictObject({ change: z.literal('expire_key'), key, at: instantSchema.optional() }),
-    /** Neither revoked nor expired any longer. */
-    z.strictObject({ change: z.literal('restore_key'), key }),
-    z.strictObject({ change: z.literal('set_key_budget'), key, budgetUsd: budgetSchema }),
-    z.strictObject({ change: z.literal('set_key_rpm'), key, rpm: limitSchema }),
-    z.strictObject({ change: z.literal('set_key_tpm'), key, tpm: limitSchema }),
-    /** Null: all models. */
-    z.strictObject({ change: z.literal('restrict_key'), key, allowedModels: z.array(z.string()).nullable() }),
-    z.strictObject({ change: z.literal('set_org_budget'), org: z.string(), budgetUsd: budgetSchema }),
-    z.strictObject({ change: z.literal('move_alias'), alias: z.string().min(1), to: z.string() }),
-    z.strictObject({ change: z.literal('remove_model'), model: z.string() }),
-    /** Or replace the one of that id. */
-    z.strictObject({ change: z.literal('add_model'), model: modelSchema }),
-    z.strictObject({ change: z.literal('set_faults'), faults: z.array(faultSchema) }),
-    z.strictObject({ change: z.literal('set_latency'), latencyMs: latencySchema }),
-  ],
-  { error: (issue) => (issue.code === 'invalid_union' ? `expected one of ${changeNames().join(', ')}` : undefined) },
-);
-export type Change = z.output<typeof changeSchema>;
-export type ControlChange = z.input<typeof changeSchema>;
-
-function changeNames(): string[] {
-  return changeSchema.options.flatMap((option) => [...option.shape.change.values]);
-}
-
-/** One change or a list of them. Errors: `usage`, naming the field. */
-export function parseChanges(input: unknown): Change[] {
-  const several = Array.isArray(input);
-  const parsed = z.array(changeSchema).safeParse(several ? input : [input]);
-  if (parsed.success) return parsed.data;
-  const lines = describeIssues(parsed.error).map((line) => (several ? line : line.replace(/^\[0\]\.?/, '')));
-  throw new AppError('usage', `not a valid control change: ${lines.join('; ')}`);
-}
 
 /** Errors: `usage`, for a name the simulator does not know; nothing is changed then. */
 export function applyChange(world: World, change: Change): void {
+  const need = needOf(change);
+  const { dialect } = world.scenario;
+  if ((need && !dialect.knows(need)) || (change.change === 'move_alias' && !dialect.hasAliases)) {
+    throw new AppError('usage', `${change.change}: ${foreign(dialect.provider)}`);
+  }
   switch (change.change) {
     case 'revoke_key':
       keyNamed(world, change.key).revoked = true;
@@ -63,13 +21,38 @@ export function applyChange(world: World, change: Change): void {
       keyNamed(world, change.key).expiresAtMs = change.at ?? world.now();
       return;
     case 'restore_key':
-      Object.assign(keyNamed(world, change.key), { revoked: false, expiresAtMs: null });
+      Object.assign(keyNamed(world, change.key), standing);
       return;
-    case 'set_key_budget': {
-      const changed = keyNamed(world, change.key);
-      if (setBudget(changed, change.budgetUsd)) world.account.keyBudgetRaised(changed.name);
+    case 'rotate_key':
+      keyNamed(world, change.key).rotatedAtMs = world.now() + change.graceMs;
+      return;
+    case 'end_trial':
+      keyNamed(world, change.key).trialEnded = true;
+      return;
+    case 'set_key_budget':
+      changeBudget(world, keyNamed(world, change.key).purses[0]!, change.budgetUsd);
+      return;
+    case 'set_session_budget': {
+      const purse = keyNamed(world, change.key).purses.find(({ kind }) => kind === 'session');
+      if (!purse) throw new AppError('usage', `key "${change.key}" has no session: give it a "sessionBudgetUsd"`);
+      changeBudget(world, purse, change.budgetUsd);
       return;
     }
+    case 'set_in_flight_budget':
+      keyNamed(world, change.key).inFlightBudgetNanoUsd = budgetOf(change.budgetUsd);
+      return;
+    case 'set_team_budget': {
+      const team = world.keyring.team(change.team);
+      if (!team) throw unknown('team', change.team, world.keyring.teams());
+      changeBudget(world, team, change.budgetUsd);
+      return;
+    }
+    case 'set_key_concurrency':
+      keyNamed(world, change.key).maxConcurrent = change.maxConcurrent;
+      return;
+    case 'set_allowed_ips':
+      keyNamed(world, change.key).allowedIps = change.allowedIps && new Set(change.allowedIps);
+      return;
     case 'set_key_rpm':
       keyNamed(world, change.key).rpm = change.rpm;
       return;
@@ -79,11 +62,28 @@ export function applyChange(world: World, change: Change): void {
     case 'restrict_key':
       keyNamed(world, change.key).allowedModels = change.allowedModels && new Set(change.allowedModels);
       return;
-    case 'set_org_budget': {
-      const org = world.keyring.org(change.org);
-      if (!org) throw unknown('organisation', change.org, world.keyring.orgs());
-      if (setBudget(org, change.budgetUsd)) world.account.orgBudgetRaised(org.name);
+    case 'set_org_budget':
+      changeBudget(world, orgNamed(world, change.org).purse, change.budgetUsd);
       return;
+    case 'suspend_org':
+      orgNamed(world, change.org).suspended = true;
+      return;
+    case 'restore_org':
+      orgNamed(world, change.org).suspended = false;
+      return;
+    case 'set_daily_calls': {
+      const org = orgNamed(world, change.org);
+      org.dailyCalls = change.dailyCalls;
+      world.account.caps.lifted('plan', org.name);
+      return;
+    }
+    case 'reset_daily_budget':
+      world.startDayNow(orgNamed(world, change.org));
+      return;
+    case 'decide_approval': {
+      if (world.approvals.decide(change.approval, change.decision)) return;
+      const known = world.approvals.ids().map((name) => ({ name }));
+      throw unknown('approval', change.approval ?? '', known);
     }
     case 'move_alias':
       if (!world.catalogue.moveAlias(change.alias, change.to)) throw unknownModel(world, change.to);
@@ -95,7 +95,11 @@ export function applyChange(world: World, change: Change): void {
       world.catalogue.add(change.model);
       return;
     case 'set_faults':
-      for (const name of change.faults.flatMap((fault) => fault.keys ?? [])) keyNamed(world, name);
+      for (const fault of change.faults) {
+        for (const name of fault.keys ?? []) keyNamed(world, name);
+        if (!fault.reason || dialect.knows(fault.reason)) continue;
+        throw new AppError('usage', `a fault's reason "${fault.reason}": ${foreign(dialect.provider)}`);
+      }
       world.faults.replace(change.faults);
       return;
     case 'set_latency':
@@ -106,16 +110,21 @@ export function applyChange(world: World, change: Change): void {
   }
 }
 
-/** Whether the new budget is higher than the old one. */
-function setBudget(purse: { budgetNanoUsd: number | null }, budgetUsd: number | null): boolean {
-  const before = purse.budgetNanoUsd;
-  purse.budgetNanoUsd = budgetOf(budgetUsd);
-  return before !== null && (purse.budgetNanoUsd === null || purse.budgetNanoUsd > before);
+const standing = { revoked: false, expiresAtMs: null, rotatedAtMs: null, trialEnded: false };
+
+function changeBudget(world: World, purse: Purse, budgetUsd: number | null): void {
+  if (setBudget(purse, budgetUsd)) world.account.caps.lifted(purse.kind, purse.name);
 }
 
 function keyNamed(world: World, name: string): Key {
   const found = world.keyring.byName(name);
   if (!found) throw unknown('key', name, world.keyring.keys());
+  return found;
+}
+
+function orgNamed(world: World, name: string): Org {
+  const found = world.keyring.org(name);
+  if (!found) throw unknown('organisation', name, world.keyring.orgs());
   return found;
 }
 

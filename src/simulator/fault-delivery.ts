@@ -1,11 +1,19 @@
 /** Does to a response what a fault says. Says which status the client was shown, or null where it saw none. */
+import type { Dialect } from './dialect.ts';
 import type { Fault } from './faults.ts';
 import { send, type Exchange } from './respond.ts';
-import { frameOf } from './stream.ts';
+import { cutStream, endOpen, failInStream, stall } from './stream-faults.ts';
+import { frameOf, type StreamedAnswer } from './stream.ts';
 import type { Timers } from './timers.ts';
 
 /** The answer that would have been sent. */
-export type IntendedAnswer = { contentType: string; body: string; firstFrame: string | null };
+export type IntendedAnswer = {
+  contentType: string;
+  body: string;
+  /** Null for an answer that is not streamed. */
+  stream: StreamedAnswer | null;
+  headers: Record<string, string> | undefined;
+};
 
 const badGatewayPage = [
   '<html>',
@@ -24,13 +32,14 @@ export function deliverFault(
   fault: Fault,
   exchange: Exchange,
   timers: Timers,
+  dialect: Dialect,
   makeAnswer: () => IntendedAnswer,
 ): number | null {
   const { response } = exchange;
   if (response.destroyed) return null;
   switch (fault.kind) {
     case 'status':
-      return deliverStatus(fault, exchange);
+      return deliverStatus(fault, exchange, dialect);
     case 'hang':
       return null;
     case 'reset':
@@ -46,18 +55,19 @@ export function deliverFault(
       send(exchange, 200, '', makeAnswer().contentType, fault.headers);
       return 200;
     case 'error_200': {
-      const { contentType, firstFrame } = makeAnswer();
-      const error = errorObject('Simulated fault: the answer failed after it had begun');
-      const body = firstFrame === null ? bodyOf(fault, error) : firstFrame + frameOf(objectOf(fault, error));
-      send(exchange, 200, body, contentType, fault.headers);
+      const { contentType, stream, headers } = makeAnswer();
+      const error = failureBody(fault, exchange, dialect);
+      const body = stream ? stream.frames[0]! + frameOf(error) : bodyOf(fault, error);
+      send(exchange, 200, body, contentType, { ...headers, ...fault.headers });
       return 200;
     }
     case 'cut_body': {
       const answer = makeAnswer();
       const bytes = Buffer.from(answer.body);
       openAnswer(exchange, fault, answer, bytes.length);
+      if (answer.stream && fault.afterChunks !== undefined) cutStream(fault, exchange, answer.stream);
       // Close once the half is out: the client has seen a good beginning.
-      response.write(bytes.subarray(0, bytes.length >> 1), () => response.socket?.destroy());
+      else response.write(bytes.subarray(0, bytes.length >> 1), () => response.socket?.destroy());
       return 200;
     }
     case 'slow_drip': {
@@ -67,15 +77,30 @@ export function deliverFault(
       drip(exchange, timers, bytes, fault);
       return 200;
     }
+    case 'stream_error':
+    case 'open_end':
+    case 'stall': {
+      const answer = makeAnswer();
+      const stream = answer.stream!;
+      openAnswer(exchange, fault, answer, 0);
+      if (fault.kind === 'open_end') endOpen(fault, exchange, stream);
+      else if (fault.kind === 'stall') stall(fault, exchange, stream, timers);
+      else failInStream(fault, exchange, stream, failureBody(fault, exchange, dialect));
+      return 200;
+    }
+    case 'refuse':
+      // Refused before it became a call.
+      throw new Error('a refusal is not an answer');
     default:
       return fault.kind satisfies never;
   }
 }
 
 /** A fault of kind `status`. */
-export function deliverStatus(fault: Fault, exchange: Exchange): number {
+export function deliverStatus(fault: Fault, exchange: Exchange, dialect: Dialect): number {
   const status = fault.status!;
-  const body = bodyOf(fault, errorObject(`Simulated fault: status ${status}`));
+  const message = `Simulated fault: status ${status}`;
+  const body = bodyOf(fault, dialect.faultBody(fault, { status, message, requestId: exchange.id }));
   send(exchange, status, body, 'application/json', fault.headers);
   return status;
 }
@@ -84,7 +109,8 @@ export function deliverStatus(fault: Fault, exchange: Exchange): number {
 function openAnswer({ response }: Exchange, fault: Fault, answer: IntendedAnswer, sizeBytes: number): void {
   response.writeHead(200, {
     'content-type': answer.contentType,
-    ...(answer.firstFrame === null && { 'content-length': sizeBytes }),
+    ...(answer.stream === null && { 'content-length': sizeBytes }),
+    ...answer.headers,
     ...fault.headers,
   });
   response.flushHeaders();
@@ -102,12 +128,11 @@ function drip({ response }: Exchange, timers: Timers, bytes: Buffer, { dripBytes
   next();
 }
 
-function errorObject(message: string): object {
-  return { error: { message, type: 'server_error', code: 'simulated_fault' } };
-}
-
-function objectOf({ body }: Fault, usual: object): object {
-  return typeof body === 'object' ? body : body === undefined ? usual : errorObject(body);
+/** The error object of an answer that fails half-way. A script that gives text gives the message. */
+function failureBody(fault: Fault, { id: requestId }: Exchange, dialect: Dialect): object {
+  if (typeof fault.body === 'object') return fault.body;
+  const message = fault.body ?? 'Simulated fault: the answer failed after it had begun';
+  return dialect.faultBody(fault, { status: 200, message, requestId });
 }
 
 function bodyOf({ body }: Fault, usual: object | string): string {

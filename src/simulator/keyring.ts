@@ -1,39 +1,20 @@
 /**
- * The keys and the organisations they belong to: standing, limits, budgets and what was spent. Budgets are compared
- * with what is already booked, and a call is booked when it ends, so calls in flight overshoot, as at the provider.
+ * The keys, the teams and the organisations they belong to: standing, limits, and the purses they spend out of.
  */
-import { z } from 'zod';
-import { nanoUsdOf } from './money.ts';
+import { orgSchema, type KeySettings, type OrgSettings, type TeamSettings } from './key-settings.ts';
+import { budgetOf, createPurse, type Purse } from './purse.ts';
 import { UsageLog } from './usage-log.ts';
 import { SlidingWindow } from './window.ts';
 
-const usd = z.number().nonnegative().max(1e6);
-/** Per window; null: none. */
-export const limitSchema = z.number().int().positive().nullable();
-export const budgetSchema = usd.nullable();
-export const instantSchema = z.union(
-  [z.number().int(), z.iso.datetime({ offset: true }).transform((text) => Date.parse(text))],
-  'expected Unix milliseconds or an ISO time such as "2027-01-31T12:00:00Z"',
-);
-
-export const keySchema = z.strictObject({
-  name: z.string().min(1),
-  /** Made from the seed and the name when absent. */
-  token: z.string().regex(/^\S+$/, 'expected a token without spaces').optional(),
-  rpm: limitSchema.default(600),
-  tpm: limitSchema.default(null),
-  budgetUsd: budgetSchema.default(null),
-  expiresAt: instantSchema.nullable().default(null),
-  revoked: z.boolean().default(false),
-  allowedModels: z.array(z.string()).nullable().default(null),
-  org: z.string().min(1).default('sim-org'),
-});
-export type KeySettings = z.infer<typeof keySchema> & { token: string };
-
-export const orgSchema = z.strictObject({ budgetUsd: budgetSchema.default(null) });
-export type OrgSettings = z.infer<typeof orgSchema>;
-
-export type Org = { readonly name: string; budgetNanoUsd: number | null; spentNanoUsd: number };
+export type Org = {
+  readonly name: string;
+  readonly purse: Purse;
+  suspended: boolean;
+  dailyCalls: number | null;
+  callsToday: number;
+  /** Days since 1970, UTC. */
+  day: number;
+};
 
 export type Key = {
   readonly name: string;
@@ -41,10 +22,18 @@ export type Key = {
   readonly org: Org;
   rpm: number | null;
   tpm: number | null;
-  budgetNanoUsd: number | null;
-  spentNanoUsd: number;
+  maxConcurrent: number | null;
+  inFlight: number;
+  inFlightNanoUsd: number;
+  inFlightBudgetNanoUsd: number | null;
+  maxRequestCostNanoUsd: number | null;
+  /** All that a call is booked on, the key's own first. */
+  readonly purses: readonly Purse[];
   expiresAtMs: number | null;
   revoked: boolean;
+  rotatedAtMs: number | null;
+  trialEnded: boolean;
+  allowedIps: ReadonlySet<string> | null;
   allowedModels: ReadonlySet<string> | null;
   readonly requests: SlidingWindow;
   readonly tokens: SlidingWindow;
@@ -53,6 +42,7 @@ export type Key = {
 
 export type KeyringOptions = {
   keys: readonly KeySettings[];
+  teams: Readonly<Record<string, TeamSettings>>;
   orgs: Readonly<Record<string, OrgSettings>>;
   windowMs: number;
   usageLogSize: number;
@@ -61,28 +51,16 @@ export type KeyringOptions = {
 export class Keyring {
   readonly #byToken = new Map<string, Key>();
   readonly #byName = new Map<string, Key>();
+  readonly #teams = new Map<string, Purse>();
   readonly #orgs = new Map<string, Org>();
 
   constructor(options: KeyringOptions) {
-    for (const [name, { budgetUsd }] of Object.entries(options.orgs)) {
-      this.#orgs.set(name, { name, budgetNanoUsd: budgetOf(budgetUsd), spentNanoUsd: 0 });
+    for (const [name, org] of Object.entries(options.orgs)) this.#orgs.set(name, createOrg(name, org));
+    for (const [name, { budgetUsd }] of Object.entries(options.teams)) {
+      this.#teams.set(name, createPurse('team', name, budgetUsd));
     }
     for (const settings of options.keys) {
-      const key: Key = {
-        name: settings.name,
-        token: settings.token,
-        org: this.#orgNamed(settings.org),
-        rpm: settings.rpm,
-        tpm: settings.tpm,
-        budgetNanoUsd: budgetOf(settings.budgetUsd),
-        spentNanoUsd: 0,
-        expiresAtMs: settings.expiresAt,
-        revoked: settings.revoked,
-        allowedModels: settings.allowedModels && new Set(settings.allowedModels),
-        requests: new SlidingWindow(options.windowMs),
-        tokens: new SlidingWindow(options.windowMs),
-        usage: new UsageLog(options.usageLogSize),
-      };
+      const key = createKey(settings, this.#pursesOf(settings), this.#orgNamed(settings.org), options);
       this.#byToken.set(key.token, key);
       this.#byName.set(key.name, key);
     }
@@ -100,38 +78,90 @@ export class Keyring {
     return this.#orgs.get(name);
   }
 
+  team(name: string): Purse | undefined {
+    return this.#teams.get(name);
+  }
+
   keys(): Key[] {
     return [...this.#byName.values()];
+  }
+
+  teams(): Purse[] {
+    return [...this.#teams.values()];
   }
 
   orgs(): Org[] {
     return [...this.#orgs.values()];
   }
 
+  #pursesOf({ name, budgetUsd, sessionBudgetUsd, team, org }: KeySettings): Purse[] {
+    const purses = [createPurse('key', name, budgetUsd)];
+    if (sessionBudgetUsd !== null) purses.push(createPurse('session', name, sessionBudgetUsd));
+    if (team !== undefined) purses.push(this.#teamNamed(team));
+    purses.push(this.#orgNamed(org).purse);
+    return purses;
+  }
+
+  #teamNamed(name: string): Purse {
+    const team = this.#teams.get(name) ?? createPurse('team', name, null);
+    this.#teams.set(name, team);
+    return team;
+  }
+
   #orgNamed(name: string): Org {
-    const known = this.#orgs.get(name);
-    if (known) return known;
-    const org: Org = { name, budgetNanoUsd: null, spentNanoUsd: 0 };
+    const org = this.#orgs.get(name) ?? createOrg(name, orgSchema.parse({}));
     this.#orgs.set(name, org);
     return org;
   }
 }
 
-export function budgetOf(budgetUsd: number | null): number | null {
-  return budgetUsd === null ? null : nanoUsdOf(budgetUsd);
+function createOrg(name: string, { budgetUsd, dailyCalls, suspended }: OrgSettings): Org {
+  const purse = createPurse('org', name, budgetUsd);
+  return { name, purse, suspended, dailyCalls, callsToday: 0, day: Number.NEGATIVE_INFINITY };
 }
 
-/** Whether a budget is used up. A budget of zero lets nothing through. */
-export function isSpent(purse: { budgetNanoUsd: number | null; spentNanoUsd: number }): boolean {
-  return purse.budgetNanoUsd !== null && purse.spentNanoUsd >= purse.budgetNanoUsd;
+function createKey(settings: KeySettings, purses: Purse[], org: Org, options: KeyringOptions): Key {
+  const { name, token, rpm, tpm, maxConcurrent, inFlightBudgetUsd, maxRequestCostUsd, revoked } = settings;
+  return {
+    name,
+    token,
+    org,
+    rpm,
+    tpm,
+    maxConcurrent,
+    inFlight: 0,
+    inFlightNanoUsd: 0,
+    inFlightBudgetNanoUsd: budgetOf(inFlightBudgetUsd),
+    maxRequestCostNanoUsd: budgetOf(maxRequestCostUsd),
+    purses,
+    expiresAtMs: settings.expiresAt,
+    revoked,
+    rotatedAtMs: null,
+    trialEnded: false,
+    allowedIps: settings.allowedIps && new Set(settings.allowedIps),
+    allowedModels: settings.allowedModels && new Set(settings.allowedModels),
+    requests: new SlidingWindow(options.windowMs),
+    tokens: new SlidingWindow(options.windowMs),
+    usage: new UsageLog(options.usageLogSize),
+  };
 }
 
 export function mayUse(key: Key, modelId: string): boolean {
   return key.allowedModels === null || key.allowedModels.has(modelId);
 }
 
-/** Books what a call cost. */
-export function spend(key: Key, costNanoUsd: number): void {
-  key.spentNanoUsd += costNanoUsd;
-  key.org.spentNanoUsd += costNanoUsd;
+const dayMs = 86_400_000;
+
+/** Starts the organisation's day when a new one has begun (00:00 UTC): nothing spent, no calls yet. Says whether. */
+export function startDay(org: Org, nowMs: number): boolean {
+  const day = Math.floor(nowMs / dayMs);
+  if (day <= org.day) return false;
+  org.day = day;
+  emptyDay(org);
+  return true;
+}
+
+export function emptyDay(org: Org): void {
+  org.purse.spentNanoUsd = 0;
+  org.callsToday = 0;
 }

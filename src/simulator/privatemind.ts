@@ -4,15 +4,17 @@
  * documented, their bodies follow OpenAI's shape.
  */
 import { createHash } from 'node:crypto';
-import type { Dialect, RefusalReason, Route } from './dialect.ts';
+import type { Dialect, Route } from './dialect.ts';
 import { usdOf } from './money.ts';
+import type { RefusalReason } from './refusal.ts';
+import { reasoningEfforts } from './request.ts';
 
 type Words = { status: number; type: string; code: string; message: string };
 
 const invalidRequest = 'invalid_request_error';
 const authentication = 'authentication_error';
 
-const words: Record<RefusalReason, Words> = {
+const words: Partial<Record<RefusalReason, Words>> = {
   missing_token: {
     status: 401,
     type: authentication,
@@ -64,9 +66,9 @@ const words: Record<RefusalReason, Words> = {
 };
 
 const routes: ReadonlyMap<string, Route> = new Map([
-  ['POST /v1/chat/completions', 'completions'],
-  ['GET /v1/models', 'models'],
-  ['GET /v1/usage', 'usage'],
+  ['POST /v1/chat/completions', { to: 'completions' }],
+  ['GET /v1/models', { to: 'models' }],
+  ['GET /v1/usage', { to: 'usage' }],
 ]);
 
 const alphanumerics = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789';
@@ -75,8 +77,24 @@ const alphanumerics = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789';
 export function createPrivatemind(orgCap: { code: string; message: string }): Dialect {
   return {
     provider: 'privatemind',
-    routes,
+    routeOf: (target) => routes.get(target),
     requestIdHeader: 'x-request-id',
+    requestIdPrefix: '',
+    requireUpstreamKey: false,
+    governs: false,
+    rules: {
+      accepts: new Set(),
+      strictMessages: true,
+      efforts: new Map(reasoningEfforts.map((effort) => [effort, effort])),
+    },
+    hasAliases: true,
+    openListing: true,
+    dailyBudgets: false,
+    usageOnFinishChunk: true,
+    costInUsage: true,
+    streamComment: '',
+    answerHeaders: null,
+    knows: (reason) => reason in words,
     presented({ authorization }) {
       if (authorization === undefined) return { anonymous: true };
       if (!authorization.startsWith('Bearer ')) return { refusal: { reason: 'missing_token' } };
@@ -84,11 +102,12 @@ export function createPrivatemind(orgCap: { code: string; message: string }): Di
       return token.includes(':') ? { token } : { refusal: { reason: 'half_token' } };
     },
     refuse({ reason, message, param }) {
-      const { status, type, code, message: usual } = words[reason];
+      const { status, type, code, message: usual } = words[reason]!;
       if (reason === 'org_budget')
         return { status, body: { error: { message: orgCap.message, type, code: orgCap.code } } };
       return { status, body: { error: { message: message ?? usual, type, code, ...(param && { param }) } } };
     },
+    faultBody: (_fault, { message }) => ({ error: { message, type: 'server_error', code: 'simulated_fault' } }),
     listing(models, { withCost }) {
       const data = models.map(({ cost, ...model }) => (withCost && cost ? { ...model, cost } : model));
       return { object: 'list', data };

@@ -1,15 +1,13 @@
 /** Reading a request and writing a whole response. A response whose client has gone is left alone. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Refusal } from './dialect.ts';
+import type { Key } from './keyring.ts';
+import type { Refusal } from './refusal.ts';
 import type { World } from './world.ts';
 
 export type Exchange = { request: IncomingMessage; response: ServerResponse; id: string };
 
-/** Far above any prompt the default catalogue could take. */
-const maxBodyBytes = 16 * 1024 * 1024;
-
 /** Hands over the body's text, or null when it is too large. A body that never ends is never handed over. */
-export function readBody(request: IncomingMessage, done: (text: string | null) => void): void {
+export function readBody(request: IncomingMessage, maxBodyBytes: number, done: (text: string | null) => void): void {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
   request.on('data', (chunk: Buffer) => {
@@ -35,8 +33,9 @@ export function send(
 }
 
 /** Refuses in the provider's words; returns the status that was sent. */
-export function refuse(world: World, exchange: Exchange, refusal: Refusal): number {
-  const { status, body } = world.scenario.dialect.refuse(refusal);
-  send(exchange, status, JSON.stringify(body));
+export function refuse(world: World, exchange: Exchange, refusal: Refusal, key: Key | null = null): number {
+  const context = { requestId: exchange.id, nowMs: world.now(), key };
+  const { status, body, headers } = world.scenario.dialect.refuse(refusal, context);
+  send(exchange, status, JSON.stringify(body), 'application/json', headers);
   return status;
 }

@@ -7,14 +7,18 @@ import { z } from 'zod';
 import { AppError, messageOf } from '../errors.ts';
 import { modelSchema, type Model } from './catalogue.ts';
 import { outputTokensSchema } from './completion.ts';
-import { changeSchema } from './control.ts';
+import { changeSchema } from './changes.ts';
+import { createCurateMe, curateMeFields } from './curate-me.ts';
 import { defaultModels } from './default-models.ts';
-import type { Dialect } from './dialect.ts';
+import { providers, type Dialect, type Provider } from './dialect.ts';
 import { faultSchema } from './faults.ts';
 import { describeIssues } from './issues.ts';
-import { keySchema, orgSchema, type KeySettings } from './keyring.ts';
+import { keySchema, orgSchema, teamSchema, type KeySettings } from './key-settings.ts';
 import { latencySchema } from './latency.ts';
+import { createOpenai } from './openai.ts';
+import { openaiFields } from './openai-words.ts';
 import { createPrivatemind } from './privatemind.ts';
+import { findMistakes } from './scenario-mistakes.ts';
 
 /** After so many completion calls, or so long after the start; seen by the first request that comes then. */
 const eventSchema = z
@@ -29,18 +33,8 @@ const eventSchema = z
   });
 export type ScenarioEvent = z.output<typeof eventSchema>;
 
-export const scenarioSchema = z.strictObject({
-  $schema: z.string().optional(),
-  seed: z.number().int().default(1),
-  windowMs: z.number().int().positive().default(60_000),
-  /** 0: instant. */
-  latencyMs: latencySchema.default(0),
-  outputTokens: outputTokensSchema.default({ min: 20, max: 120 }),
-  keys: z.array(keySchema).min(1).optional(),
-  orgs: z.record(z.string(), orgSchema).default({}),
-  models: z.array(modelSchema).optional(),
-  faults: z.array(faultSchema).default([]),
-  events: z.array(eventSchema).default([]),
+/** The fields that only PrivateMind has. */
+const privatemindFields = {
   /** The organisation's 402, whose words are not documented. */
   orgCap: z
     .strictObject({
@@ -48,7 +42,37 @@ export const scenarioSchema = z.strictObject({
       message: z.string().default('Organization budget exhausted'),
     })
     .prefault({}),
-  /** Whether `usage` carries `cost_usd`. */
+};
+
+/** Which fields belong to one provider alone. */
+const fieldsOf = { privatemind: privatemindFields, 'curate-me': curateMeFields, openai: openaiFields };
+
+export const scenarioSchema = z.strictObject({
+  $schema: z.string().optional(),
+  /** One simulator is one provider. */
+  provider: z.enum(providers).default('privatemind'),
+  seed: z.number().int().default(1),
+  windowMs: z.number().int().positive().default(60_000),
+  /** 0: instant. */
+  latencyMs: latencySchema.default(0),
+  outputTokens: outputTokensSchema.default({ min: 20, max: 120 }),
+  keys: z.array(keySchema).min(1).optional(),
+  teams: z.record(z.string(), teamSchema).default({}),
+  orgs: z.record(z.string(), orgSchema).default({}),
+  models: z.array(modelSchema).optional(),
+  faults: z.array(faultSchema).default([]),
+  events: z.array(eventSchema).default([]),
+  /** Whether a token limit counts what was answered, or `max_tokens`, where a request gives it. */
+  tpmCounts: z.enum(['used', 'requested']).default('used'),
+  /** A proxy in between holds streams back and delivers them whole, at the end. Faults are not held back. */
+  buffered: z.boolean().default(false),
+  /** Larger ones are refused. The default is far above any prompt the default catalogue could take. */
+  maxBodyBytes: z
+    .number()
+    .int()
+    .positive()
+    .default(16 * 1024 * 1024),
+  /** Whether answers tell what they cost, where the provider does. */
   reportCost: z.boolean().default(true),
   /** Whether a key's listing shows models it may not use. */
   listForbiddenModels: z.boolean().default(false),
@@ -56,6 +80,9 @@ export const scenarioSchema = z.strictObject({
   trackRequests: z.boolean().default(false),
   /** Calls that `GET /v1/usage` remembers, per key. */
   usageLogSize: z.number().int().positive().default(10_000),
+  ...privatemindFields,
+  ...curateMeFields,
+  ...openaiFields,
 });
 export type ScenarioInput = z.input<typeof scenarioSchema>;
 
@@ -75,17 +102,41 @@ export function parseScenario(input: unknown = {}, source = 'the scenario'): Sce
     refuse(source, describeIssues(parsed.error, Object.keys(scenarioSchema.shape)));
   }
   const { data } = parsed;
-  const dialect = createPrivatemind(data.orgCap);
+  const dialect = createDialect(data);
   const given = data.keys ?? defaultRpms.map((rpm, index) => keySchema.parse({ name: `sim-${index + 1}`, rpm }));
   const scenario: Scenario = {
     ...data,
     dialect,
     keys: given.map((key) => ({ ...key, token: key.token ?? dialect.createToken(data.seed, key.name) })),
-    models: data.models ?? defaultModels(),
+    models: data.models ?? defaultModels(dialect.hasAliases),
   };
-  const mistakes = [...findRepeats(scenario), ...findStrangers(scenario)];
+  const mistakes = [...findForeignFields(input, data.provider), ...findMistakes(scenario)];
   if (mistakes.length > 0) refuse(source, mistakes);
   return scenario;
+}
+
+function createDialect(data: z.output<typeof scenarioSchema>): Dialect {
+  switch (data.provider) {
+    case 'privatemind':
+      return createPrivatemind(data.orgCap);
+    case 'curate-me':
+      return createCurateMe(data);
+    case 'openai':
+      return createOpenai(data);
+    default:
+      return data.provider satisfies never;
+  }
+}
+
+function findForeignFields(input: unknown, provider: Provider): string[] {
+  const given = Object.keys(input as object);
+  return providers
+    .filter((other) => other !== provider)
+    .flatMap((other) =>
+      given
+        .filter((field) => Object.hasOwn(fieldsOf[other], field))
+        .map((field) => `${field}: expected with the provider "${other}", and this one is "${provider}"`),
+    );
 }
 
 /** Reads a scenario's JSON, unchecked; `parseScenario` does the rest. */
@@ -105,56 +156,4 @@ export function readScenarioFile(file: string): ScenarioInput {
 
 function refuse(source: string, mistakes: string[]): never {
   throw new AppError('config', `${source} is not a valid scenario:\n${mistakes.map((line) => `  ${line}`).join('\n')}`);
-}
-
-/** Names that must be unique and are not. */
-function findRepeats({ keys, models }: Scenario): string[] {
-  const mistakes: string[] = [];
-  const seen = new Set<string>();
-  const once = (kind: string, value: string, place: string, shown = `"${value}"`): void => {
-    if (seen.has(`${kind} ${value}`)) mistakes.push(`${place}: ${shown} is used twice`);
-    seen.add(`${kind} ${value}`);
-  };
-  for (const [index, key] of keys.entries()) {
-    once('key', key.name, `keys[${index}].name`);
-    once('token', key.token, `keys[${index}].token`, 'the token');
-  }
-  for (const [index, model] of models.entries()) {
-    once('model', model.id, `models[${index}].id`);
-    for (const alias of model.aliases) once('alias', alias, `models[${index}].aliases`);
-  }
-  return mistakes;
-}
-
-/** Names of keys, organisations and models that the scenario does not have. */
-function findStrangers({ keys, orgs, models, faults, events }: Scenario): string[] {
-  const changes = events.map((event) => event.do);
-  const known = {
-    key: new Set(keys.map((key) => key.name)),
-    org: new Set([...keys.map((key) => key.org), ...Object.keys(orgs)]),
-    // A model may be added in mid-run.
-    model: new Set(
-      [...models, ...changes.flatMap((to) => (to.change === 'add_model' ? [to.model] : []))].map(({ id }) => id),
-    ),
-  };
-  const mistakes: string[] = [];
-  const check = (kind: keyof typeof known, names: readonly string[], place: string): void => {
-    for (const name of names) {
-      if (known[kind].has(name)) continue;
-      mistakes.push(`${place}: unknown ${kind} "${name}" (known: ${[...known[kind]].join(', ')})`);
-    }
-  };
-  for (const [index, key] of keys.entries()) check('model', key.allowedModels ?? [], `keys[${index}].allowedModels`);
-  for (const [index, fault] of faults.entries()) {
-    check('key', fault.keys ?? [], `faults[${index}].keys`);
-    check('model', fault.models ?? [], `faults[${index}].models`);
-  }
-  for (const [index, change] of changes.entries()) {
-    const place = `events[${index}].do`;
-    if ('key' in change) check('key', [change.key], `${place}.key`);
-    if ('org' in change) check('org', [change.org], `${place}.org`);
-    if ('to' in change) check('model', [change.to], `${place}.to`);
-    if (change.change === 'remove_model') check('model', [change.model], `${place}.model`);
-  }
-  return mistakes;
 }

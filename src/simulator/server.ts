@@ -7,10 +7,11 @@ import type { AddressInfo } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import { AppError, messageOf, systemErrorCode } from '../errors.ts';
 import { controlPrefix, handleControl } from './control-routes.ts';
-import { applyChange, parseChanges, type ControlChange } from './control.ts';
+import { parseChanges, type ControlChange } from './changes.ts';
+import { applyChange } from './control.ts';
 import { handleCompletion } from './completions.ts';
 import type { Key } from './keyring.ts';
-import { handleModels, handleUsage } from './listings.ts';
+import { handleApproval, handleIdentity, handleModels, handleUsage } from './listings.ts';
 import { refuse } from './respond.ts';
 import { parseScenario, type ScenarioInput } from './scenario.ts';
 import type { Truth } from './truth.ts';
@@ -95,9 +96,9 @@ function route(world: World, request: IncomingMessage, response: ServerResponse)
     return;
   }
   const { dialect } = world.scenario;
-  response.setHeader(dialect.requestIdHeader, id);
-  const kind = dialect.routes.get(target);
-  switch (kind) {
+  response.setHeader(dialect.requestIdHeader, dialect.requestIdPrefix + id);
+  const found = dialect.routeOf(target);
+  switch (found?.to) {
     case 'completions':
       handleCompletion(world, exchange);
       return;
@@ -107,11 +108,17 @@ function route(world: World, request: IncomingMessage, response: ServerResponse)
     case 'usage':
       handleUsage(world, exchange, new URLSearchParams(queryAt === -1 ? '' : url.slice(queryAt)));
       return;
+    case 'identity':
+      handleIdentity(world, exchange);
+      return;
+    case 'approval':
+      handleApproval(world, exchange, found.approvalId);
+      return;
     case undefined:
       refuse(world, exchange, { reason: 'unknown_path', message: `Not found: ${target}` });
       return;
     default:
-      kind satisfies never;
+      found satisfies never;
   }
 }
 

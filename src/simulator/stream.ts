@@ -1,32 +1,49 @@
 /**
- * The frames of a streamed answer (server-sent events). Usage rides on the finish chunk, whose `choices` is not empty,
- * and is always there; `[DONE]` ends the stream.
+ * The frames of a streamed answer (server-sent events); `[DONE]` ends the stream. Usage rides on the finish chunk, whose
+ * `choices` is not empty; or it comes, when asked for, in one more chunk whose `choices` is, and is null until then.
  */
 import { contentOf, reasoningOf, usageOf, type CompletionPlan, type Envelope } from './completion.ts';
 
 /** An answer comes in about this many pieces, however long it is. */
 const pieces = 8;
 
-export function framesOf(plan: CompletionPlan, { id, createdAtMs, reportCost }: Envelope): string[] {
+export const doneFrame = 'data: [DONE]\n\n';
+
+export type StreamedAnswer = {
+  /** What every chunk says. */
+  head: object;
+  frames: string[];
+  /** The finish chunk, the usage and the end: they leave together. */
+  ending: string;
+};
+
+export type StreamStyle = { usageOnFinishChunk: boolean; streamComment: string };
+
+export function streamOf(plan: CompletionPlan, envelope: Envelope, style: StreamStyle): StreamedAnswer {
+  const extraChunk = !style.usageOnFinishChunk && plan.request.includeUsage;
   const head = {
-    id,
+    id: envelope.id,
     object: 'chat.completion.chunk',
-    created: Math.floor(createdAtMs / 1000),
+    created: Math.floor(envelope.createdAtMs / 1000),
     model: plan.request.model.id,
   };
-  const chunk = (delta: object): string => frameOf({ ...head, choices: [{ index: 0, delta, finish_reason: null }] });
-  const finish = {
+  const noUsageYet = extraChunk ? { usage: null } : {};
+  const chunk = (delta: object, finish: string | null = null): object => ({
     ...head,
-    choices: [{ index: 0, delta: {}, finish_reason: plan.finishReason }],
-    usage: usageOf(plan, { reportCost }),
+    choices: [{ index: 0, delta, finish_reason: finish }],
+    ...noUsageYet,
+  });
+  const usage = usageOf(plan, envelope);
+  const finish = { ...chunk({}, plan.finishReason), ...(style.usageOnFinishChunk && { usage }) };
+  return {
+    head,
+    frames: [
+      style.streamComment + frameOf(chunk({ role: 'assistant', content: '' })),
+      ...split(reasoningOf(plan) ?? '').map((reasoning) => frameOf(chunk({ reasoning }))),
+      ...split(contentOf(plan)).map((content) => frameOf(chunk({ content }))),
+    ],
+    ending: frameOf(finish) + (extraChunk ? frameOf({ ...head, choices: [], usage }) : '') + doneFrame,
   };
-  return [
-    chunk({ role: 'assistant', content: '' }),
-    ...split(reasoningOf(plan) ?? '').map((reasoning) => chunk({ reasoning })),
-    ...split(contentOf(plan)).map((content) => chunk({ content })),
-    frameOf(finish),
-    'data: [DONE]\n\n',
-  ];
 }
 
 export function frameOf(data: object): string {

@@ -35,6 +35,25 @@ export class SlidingWindow {
     return this.#sum;
   }
 
+  /** When this much fits, if nothing is added until then; null: never, it is more than the limit. */
+  fitsAtMs(nowMs: number, amount: number, limit: number | null): number | null {
+    if (limit === null) return nowMs;
+    if (amount > limit) return null;
+    let used = this.used(nowMs);
+    let atMs = nowMs;
+    for (let index = this.#head; used + amount > limit; index += 1) {
+      used -= this.#amounts[index]!;
+      atMs = this.#times[index]! + this.windowMs;
+    }
+    return atMs;
+  }
+
+  /** When the last entry has left; now, if there is none. */
+  emptyAtMs(nowMs: number): number {
+    this.#drop(nowMs);
+    return this.#head === this.#times.length ? nowMs : this.#times.at(-1)! + this.windowMs;
+  }
+
   #drop(nowMs: number): void {
     while (this.#head < this.#times.length && nowMs - this.#times[this.#head]! >= this.windowMs) {
       this.#sum -= this.#amounts[this.#head]!;

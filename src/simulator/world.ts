@@ -4,10 +4,11 @@
  */
 import { messageOf } from '../errors.ts';
 import { Account } from './account.ts';
+import { Approvals } from './approvals.ts';
 import { Catalogue } from './catalogue.ts';
 import { applyChange } from './control.ts';
 import { FaultScript } from './faults.ts';
-import { Keyring } from './keyring.ts';
+import { emptyDay, Keyring, startDay, type Org } from './keyring.ts';
 import type { Latency } from './latency.ts';
 import type { Scenario, ScenarioEvent } from './scenario.ts';
 import { createRandom, hash53, type Random } from './seeded.ts';
@@ -19,6 +20,7 @@ export class World {
   readonly catalogue: Catalogue;
   readonly faults: FaultScript;
   readonly account: Account;
+  readonly approvals: Approvals;
   readonly timers = new Timers();
   /** For latencies: one draw per call, in order of arrival. */
   readonly random: Random;
@@ -31,12 +33,19 @@ export class World {
   #ids = 0;
 
   constructor(scenario: Scenario, clock: () => number) {
-    const { keys, orgs, windowMs, usageLogSize, trackRequests, seed } = scenario;
+    const { keys, teams, orgs, windowMs, usageLogSize, trackRequests, seed } = scenario;
     this.scenario = scenario;
-    this.keyring = new Keyring({ keys, orgs, windowMs, usageLogSize });
+    this.keyring = new Keyring({ keys, teams, orgs, windowMs, usageLogSize });
     this.catalogue = new Catalogue(scenario.models);
     this.faults = new FaultScript(scenario.faults, seed);
-    this.account = new Account({ keys: this.keyring.keys(), orgs: this.keyring.orgs(), windowMs, trackRequests });
+    this.account = new Account({
+      keys: this.keyring.keys(),
+      teams: this.keyring.teams(),
+      orgs: this.keyring.orgs(),
+      windowMs,
+      trackRequests,
+    });
+    this.approvals = new Approvals(this);
     this.random = createRandom(seed);
     this.latencyMs = scenario.latencyMs;
     this.#clock = clock;
@@ -48,6 +57,22 @@ export class World {
   /** Unix milliseconds, with a fraction. */
   now(): number {
     return (this.#latestMs = Math.max(this.#latestMs, this.#clock()));
+  }
+
+  /** Where budgets are daily: empties the organisation's purse if its day is over. */
+  startDay(org: Org): void {
+    if (this.scenario.dialect.dailyBudgets && startDay(org, this.now())) this.#dayStarted(org);
+  }
+
+  /** As if it were midnight. */
+  startDayNow(org: Org): void {
+    emptyDay(org);
+    this.#dayStarted(org);
+  }
+
+  #dayStarted({ name }: Org): void {
+    this.account.caps.lifted('org', name);
+    this.account.caps.lifted('plan', name);
   }
 
   /** Unique for this simulator. */

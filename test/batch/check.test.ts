@@ -45,7 +45,7 @@ describe('nightshift check', () => {
     await writeFile(path.join(directory, 'X.jsonl'), '{"prompt":"a"}\n{"prompt":"b","model":"reasoning"}\n');
     expect(await check(['X.jsonl', '--model', 'fast'])).toEqual({
       stdout: '',
-      stderr: 'X.jsonl: 2 requests (all good), 0.1 kB; models: fast 1, reasoning 1\n',
+      stderr: 'X.jsonl: 2 requests (all good), 50 bytes; models: fast 1, reasoning 1\n',
       exitCode: 0,
     });
     expect(await readdir(directory)).toEqual(['X.jsonl']);

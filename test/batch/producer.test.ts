@@ -286,14 +286,12 @@ describe('an abort', () => {
 });
 
 describe('an input that changes', () => {
-  const small = { ...wide, lines: 10 };
-
   async function begun() {
-    // Long enough that it is not read in one go.
-    const setup = await setUp(
-      linesOf(200).map((line) => line && JSON.stringify({ line, padding: 'x'.repeat(20_000) })),
-    );
-    const running = await start(setup, { window: { ...small, bytesPerChunk: 1_000_000, bytes: 100_000_000 } });
+    // A chunk is longer than what is read of the file at once: each needs a reading of its own.
+    const long = (line: string | null) => line && JSON.stringify({ line, padding: 'x'.repeat(20_000) });
+    const setup = await setUp(linesOf(200).map(long));
+    const window = { lines: 10, bytes: 100_000_000, linesPerChunk: 30, bytesPerChunk: 1_000_000 };
+    const running = await start(setup, { window });
     await waitFor(() => running.enqueued.size >= 10);
     return { setup, running };
   }
@@ -316,6 +314,23 @@ describe('an input that changes', () => {
     for (const line of before) await running.end(line);
     await expect(running.done).rejects.toMatchObject({ code: 'input' });
     for (const [line, text] of running.enqueued) expect(text).toBe(setup.lines[line - 1]);
+  });
+
+  it('at any moment of the reading never has a line of the change enqueued', async () => {
+    const padding = 'x'.repeat(20_000);
+    const other = linesOf(200).map((_, index) => JSON.stringify({ line: -index, padding }));
+    for (let moment = 0; moment < 12; moment += 1) {
+      const setup = await setUp(linesOf(200).map((line) => line && JSON.stringify({ line, padding })));
+      const running = await start(setup, { window: { ...wide, bytes: 100_000_000, bytesPerChunk: 1_000_000 } });
+      for (let turn = 0; turn < moment; turn += 1) await client.ping();
+      await writeFile(setup.file, other.map((line) => `${line}\n`).join(''));
+      // Either all of it was read before the change, or it is noticed.
+      await Promise.race([running.done, waitFor(() => running.enqueued.size === 200)]).catch((error: unknown) => {
+        expect(error).toMatchObject({ code: 'input' });
+      });
+      for (const [line, text] of running.enqueued) expect(text === setup.lines[line - 1], `line ${line}`).toBe(true);
+      await running.stop().catch(() => {});
+    }
   });
 
   it('and is put back goes on where it was', async () => {

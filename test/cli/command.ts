@@ -8,7 +8,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
-import { afterAll, expect } from 'vitest';
+import { afterAll, expect, vi } from 'vitest';
 
 export const command = path.resolve(import.meta.dirname, '../../bin/nightshift.ts');
 /** In the form of a key. */
@@ -34,6 +34,8 @@ export type Bench = {
 
 /** Once per test file, at its top. The configuration there only names a namespace; the Redis is the suite's. */
 export function createBench(options: { redisUrl?: string | null } = {}): Bench {
+  // Many processes start here, on a machine that may be busy with others.
+  vi.setConfig({ testTimeout: 60_000, hookTimeout: 180_000 });
   const dir = mkdtempSync(path.join(os.tmpdir(), 'nightshift-cli-'));
   const children = new Set<ChildProcess>();
   const redisUrl = options.redisUrl === undefined ? process.env['NIGHTSHIFT_TEST_REDIS_URL'] : options.redisUrl;

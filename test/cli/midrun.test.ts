@@ -38,7 +38,7 @@ test('an input file that is appended to while it is read stops the run; put back
 function mountSmallDisk(dir: string, sizeKiB: number): boolean {
   mkdirSync(dir);
   if (spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeKiB}k`, 'tmpfs', dir]).status !== 0) return false;
-  onTestFinished(() => void spawnSync('umount', [dir]));
+  onTestFinished(() => void spawnSync('umount', ['-l', dir]));
   return true;
 }
 

@@ -51,7 +51,7 @@ test('keys that are all revoked stop the run before anything is sent, each by it
     4,
     /every key was refused; nothing was sent:\n {2}.*privatemind-1.*revoked/,
     'privatemind-2',
-    'Settings → API Keys',
+    'Make new keys',
   );
   for (const token of tokens) expect(ended.stderr).not.toContain(token.split(':')[1]);
 });

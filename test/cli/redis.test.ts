@@ -68,7 +68,7 @@ test('a machine without a Redis is told the one line that installs it', async ()
 const disk = mkdtempSync(path.join(os.tmpdir(), 'nightshift-disk-'));
 const isMounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', disk]).status === 0;
 afterAll(() => {
-  if (isMounted) spawnSync('umount', [disk]);
+  if (isMounted) spawnSync('umount', ['-l', disk]);
   rmSync(disk, { recursive: true, force: true });
 });
 

@@ -41,7 +41,7 @@ test('status, keys and usage tell of a batch while it runs and when it is over',
     expect({ spentUsd, inFlight }).toEqual({ spentUsd: (keys[name]?.costNanoUsd ?? 0) / 1e9, inFlight: 0 });
   }
   const table = (await ask('keys')).stdout;
-  for (const { name, keyId } of listed) expect(table).toMatch(new RegExp(`${name} +${keyId} +privatemind +active`));
+  for (const { name, keyId } of listed) expect(table).toMatch(new RegExp(`${name} +${keyId} +active`));
 
   expect((await ask('usage')).stdout).toMatch(/alpha.*beta.*Total +150 +150 +0/s);
   const usage = JSON.stringify(await asJson('usage', '--by', 'model'));

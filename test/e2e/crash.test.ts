@@ -19,7 +19,7 @@ const callsPerLife = 40;
 
 test(
   `killed ${kills} times at random moments and started again, a batch has every line once`,
-  { timeout: 30_000 + kills * 6000 },
+  { timeout: 90_000 + kills * 10_000 },
   async () => {
     const random = createRandom(seed);
     const world = await createWorld({ scenario: { latencyMs: { min: 20, max: 200 } } });

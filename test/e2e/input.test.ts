@@ -63,7 +63,7 @@ test('bad lines are refused before anything is sent; with --skip-invalid they ar
   writeFileSync(world.file('in.jsonl'), `${text}${bad.join('\n')}\n\n`);
   const refused = await world.nightshift(['run', 'in.jsonl', '--out', 'out']);
   expectExit(refused, 2);
-  expect(refused.stderr).toMatch(/4 of 45 lines are invalid; nothing was sent.*in\.jsonl:41:.*--skip-invalid/s);
+  expect(refused.stderr).toMatch(/5 of 45 lines are invalid; nothing was sent.*in\.jsonl:41:.*--skip-invalid/s);
   expect(world.truth().totals.calls).toBe(0);
 
   const skipping = await world.nightshift(['run', 'in.jsonl', '--out', 'out', '--skip-invalid', '--json']);

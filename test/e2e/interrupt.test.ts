@@ -66,7 +66,7 @@ test('a second Ctrl-C does not wait for calls that hang, and their lines are sen
   expect(readResults(world, ids).errors).toEqual([]);
   const { ledger, provider } = ledgerAndTruth(world);
   expect(ledger).toEqual(provider);
-}, 20_000);
+}, 28_000);
 
 async function completedIds(file: string): Promise<string[]> {
   const { readFile } = await import('node:fs/promises');

@@ -8,12 +8,15 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import os from 'node:os';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { onTestFinished } from 'vitest';
+import { onTestFinished, vi } from 'vitest';
 import { createSimulator, type Simulator } from '../../src/simulator/server.ts';
 import type { ScenarioInput } from '../../src/simulator/scenario.ts';
 import type { Truth } from '../../src/simulator/truth.ts';
 import { startProcess, type TestProcess } from '../support/process.ts';
 import { waitFor } from '../support/wait.ts';
+
+// A dozen processes one after the other: on a busy machine that is slow, which is no failure.
+vi.setConfig({ testTimeout: 90_000 });
 
 const command = path.resolve(import.meta.dirname, '../../bin/nightshift.ts');
 /** What the person has set is not for tests. */
@@ -139,7 +142,7 @@ export async function createWorld(plan: WorldPlan = {}): Promise<World> {
       let isOver = false;
       void running?.ended.then(() => (isOver = true));
       const what = `the provider has received ${calls} calls`;
-      await waitFor(() => isOver || simulator.truth().totals.calls >= calls, { timeoutMs: 20_000, what });
+      await waitFor(() => isOver || simulator.truth().totals.calls >= calls, { timeoutMs: 60_000, what });
       if (isOver) throw new Error(`the process ended before ${what}; it said:\n${running?.stderr()}`);
     },
   };

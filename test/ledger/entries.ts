@@ -19,6 +19,7 @@ export function entry(changes: Partial<LedgerEntry> = {}): LedgerEntry {
     errorCode: null,
     startedAtMs: sentAtMs,
     durationMs: 1234,
+    firstTokenMs: null,
     inputTokens: 100,
     outputTokens: 20,
     cachedTokens: 10,

@@ -96,6 +96,23 @@ test('--json tells it as one more line on stdout, and a scenario is obeyed', asy
   expect(await running.errors).toBe('');
 });
 
+test.each([
+  ['curate-me', 'CM', '/v1/openai/chat/completions'],
+  ['openai', 'OPENAI', '/v1/chat/completions'],
+])('--provider %s serves that one, with lines to paste for it', async (provider, prefix, route) => {
+  const running = await simulate('--instant', '--json', '--provider', provider);
+  const baseUrl = running.exported[`${prefix}_BASE_URL`]!;
+  expect(baseUrl).toBe(running.baseUrl);
+  const response = await fetch(baseUrl + route, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${running.exported[`${prefix}_API_KEYS`]!.split(',')[0]}` },
+    body: JSON.stringify({ model: 'gpt-5-mini', messages: [question] }),
+  });
+  expect([response.status, await response.text()]).toEqual([200, expect.stringContaining('[simulated')]);
+  expect(await stop(running, 'SIGTERM')).toBe(0);
+  expect(JSON.parse(running.rest[0]!).keys['sim-1']).toMatchObject({ calls: 1, answered: 1 });
+});
+
 /** The command in this process, up to its error. */
 async function failureOf(...options: string[]): Promise<AppError> {
   const program = new Command().exitOverride().configureOutput({ writeErr: () => {} });

@@ -13,6 +13,8 @@ export type Ask = {
   /** Name of the key; null: no key. */
   key?: string | null;
   authorization?: string;
+  /** In place of the key's. */
+  headers?: Record<string, string>;
   body?: unknown;
   signal?: AbortSignal;
 };
@@ -20,7 +22,8 @@ export type Ask = {
 export const question = { role: 'user', content: 'Name three rivers.' };
 
 /** The headers of a named key, by default of the first. */
-export function headersOf(simulator: Simulator, { key, authorization }: Ask = {}): Record<string, string> {
+export function headersOf(simulator: Simulator, { key, authorization, headers }: Ask = {}): Record<string, string> {
+  if (headers) return headers;
   if (authorization !== undefined) return { authorization };
   if (key === null) return {};
   const found = simulator.keys.find((one) => key === undefined || one.name === key);
@@ -35,6 +38,23 @@ export async function get(simulator: Simulator, path: string, ask: Ask = {}): Pr
 /** A completion; the fields given are added to a body that is right. */
 export async function chat(simulator: Simulator, fields: object = {}, ask: Ask = {}): Promise<Answer> {
   return post(simulator, '/v1/chat/completions', { ...ask, body: { model: 'fast', messages: [question], ...fields } });
+}
+
+/** The same through Curate-Me, with its own header. */
+export async function chatCurateMe(simulator: Simulator, fields: object = {}, ask: Ask = {}): Promise<Answer> {
+  const body = { model: 'gpt-5-mini', messages: [question], ...fields };
+  return post(simulator, '/v1/openai/chat/completions', { ...ask, headers: gatewayHeaders(simulator, ask), body });
+}
+
+export function gatewayHeaders(simulator: Simulator, ask: Ask = {}): Record<string, string> {
+  if (ask.headers) return ask.headers;
+  const { authorization } = headersOf(simulator, ask);
+  return authorization === undefined ? {} : { 'x-cm-api-key': authorization.slice('Bearer '.length) };
+}
+
+/** The same at an OpenAI-shaped provider. */
+export async function chatOpenai(simulator: Simulator, fields: object = {}, ask: Ask = {}): Promise<Answer> {
+  return chat(simulator, { model: 'gpt-5-mini', ...fields }, ask);
 }
 
 export async function post(simulator: Simulator, path: string, ask: Ask): Promise<Answer> {

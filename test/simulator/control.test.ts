@@ -155,3 +155,23 @@ test('an unknown control path is a 404 that names the known ones', async () => {
   expect(answer.status).toBe(404);
   expect(answer.json.error.message).toContain('/__simulator/truth');
 });
+
+test.each([
+  ['privatemind', { change: 'suspend_org', org: 'sim-org' }],
+  ['privatemind', { change: 'set_faults', faults: [{ kind: 'refuse', reason: 'plan_quota' }] }],
+  ['openai', { change: 'rotate_key', key: 'sim-1' }],
+  ['openai', { change: 'move_alias', alias: 'fast', to: 'gpt-5' }],
+  ['curate-me', { change: 'set_key_concurrency', key: 'sim-1', maxConcurrent: 1 }],
+] as const)('%s refuses a change that it does not know: %j', async (provider, change) => {
+  await using simulator = await createSimulator({ scenario: { provider } });
+  const answer = await post(simulator, '/__simulator/control', { key: null, body: change });
+  expect(answer.status).toBe(400);
+  expect(answer.json.error.message).toContain(`the provider "${provider}" has no such thing`);
+});
+
+test('only a key with a session has a session’s budget', async () => {
+  await using simulator = await createSimulator({ scenario: { provider: 'curate-me' } });
+  expect(() => simulator.control({ change: 'set_session_budget', key: 'sim-1', budgetUsd: 1 })).toThrow(
+    'key "sim-1" has no session: give it a "sessionBudgetUsd"',
+  );
+});

@@ -4,9 +4,15 @@ import { createRandom } from '../../src/simulator/seeded.ts';
 import { sampleLatencyMs } from '../../src/simulator/latency.ts';
 import { parseScenario, readScenarioFile } from '../../src/simulator/scenario.ts';
 
-test('the example scenario is valid', () => {
-  const file = new URL('../../examples/scenario.json', import.meta.url).pathname;
-  expect(parseScenario(readScenarioFile(file), file).keys).toHaveLength(4);
+test.each([
+  ['scenario.json', 'privatemind', 4],
+  ['curate-me.scenario.json', 'curate-me', 4],
+  ['openai.scenario.json', 'openai', 3],
+])('the example %s is a valid scenario of %s', (name, provider, keys) => {
+  const file = new URL(`../../examples/${name}`, import.meta.url).pathname;
+  const scenario = parseScenario(readScenarioFile(file), file);
+  expect(scenario.keys).toHaveLength(keys);
+  expect(scenario.dialect.provider).toBe(provider);
 });
 
 const key = { name: 'a' };
@@ -50,6 +56,24 @@ test.each([
     /events\[0\]\.do\.to: unknown model/,
   ],
   [[], /the top level: /],
+  [{ provider: 'someone' }, /provider: /],
+  [{ errorShape: 'older' }, /errorShape: expected with the provider "curate-me", and this one is "privatemind"/],
+  [{ provider: 'curate-me', flavour: 'litellm' }, /flavour: expected with the provider "openai"/],
+  [{ provider: 'openai', orgCap: {} }, /orgCap: expected with the provider "privatemind"/],
+  [{ provider: 'curate-me', errorShape: 'oldest' }, /errorShape: /],
+  [{ provider: 'curate-me', markers: { hold: '"hold"' } }, /markers\.hold: expected printable ASCII without quotes/],
+  [{ provider: 'openai', approvals: { rate: 1 } }, /approvals: expected with the provider "curate-me"/],
+  [{ keys: [{ ...key, maxConcurrent: 1 }] }, /keys\[0\]\.maxConcurrent: the provider "privatemind" has no such thing/],
+  [{ provider: 'openai', keys: [{ ...key, team: 'red' }] }, /keys\[0\]\.team: the provider "openai" has no such/],
+  [{ provider: 'openai', keys: [{ ...key, inFlightBudgetUsd: 1 }] }, /keys\[0\]\.inFlightBudgetUsd: the provider/],
+  [{ teams: { red: {} } }, /teams\.red: the provider "privatemind"/],
+  [{ orgs: { o: { dailyCalls: 5 } } }, /orgs\.o\.dailyCalls: the provider "privatemind"/],
+  [{ provider: 'openai', orgs: { o: { suspended: true } } }, /orgs\.o\.suspended: the provider "openai"/],
+  [{ provider: 'openai', models: [{ id: 'x', aliases: ['f'] }] }, /models\[0\]\.aliases: the provider "openai"/],
+  [{ faults: [{ kind: 'refuse' }] }, /faults\[0\]\.reason: expected with kind "refuse" and only there/],
+  [{ faults: [{ kind: 'refuse', reason: 'concurrency' }] }, /faults\[0\]\.reason: the provider "privatemind"/],
+  [{ faults: [{ kind: 'hang', shape: 'flat' }] }, /faults\[0\]\.shape: expected with kind "stream_error"/],
+  [{ events: [{ atMs: 1, do: { change: 'end_trial', key: 'sim-1' } }] }, /events\[0\]\.do\.change: the provider/],
 ])('%j is refused by name', (scenario, message) => {
   expect(() => parseScenario(scenario, 'my.json')).toThrow(AppError);
   expect(() => parseScenario(scenario, 'my.json')).toThrow(/^my\.json is not a valid scenario:/);
