@@ -81,7 +81,10 @@ const sum = (of: (truth: (typeof truths)[number]) => number) => truths.reduce((t
 const calls = sum(({ totals }) => totals.calls);
 const spentNanoUsd = sum(({ totals }) => totals.costNanoUsd);
 const ledger = new DatabaseSync(path.join(dir, '.nightshift/ledger.db'), { readOnly: true });
-const booked = ledger.prepare('select count(*) as calls, sum(cost_nano_usd) as cost from ledger').get();
+const booked = ledger.prepare('select count(*) as calls, sum(cost_nano_usd) as cost from ledger').get() as {
+  calls: number;
+  cost: number;
+};
 ledger.close();
 
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
@@ -94,5 +97,5 @@ console.log(`makespan         ${seconds(tookMs)}`);
 console.log(`limits allow     ${seconds(allowedMs(lineCount))} for the lines (${share(allowedMs(lineCount))})`);
 console.log(`                 ${seconds(allowedMs(calls))} for the calls (${share(allowedMs(calls))})`);
 console.log(`                 ${seconds((calls / perWindow) * windowMs)} for the calls, sent evenly`);
-console.log(`ledger           ${booked?.['calls']} calls, ${booked?.['cost']} nano USD; providers: ${spentNanoUsd}`);
-process.exitCode = code === 0 && missing === 0 && twice === 0 && booked?.['cost'] === spentNanoUsd ? 0 : 1;
+console.log(`ledger           ${booked.calls} calls, ${booked.cost} nano USD; providers: ${spentNanoUsd}`);
+process.exitCode = code === 0 && missing === 0 && twice === 0 && booked.cost === spentNanoUsd ? 0 : 1;

@@ -11,15 +11,17 @@ import { checkProviders } from '../workers/providers.ts';
 import { loadBatch, type BatchRecord, type BatchStatus } from './batch/batch.ts';
 import { openInput } from './batch/input.ts';
 import { usd } from './batch/manifest.ts';
-import { continueBatch, setUpBatch } from './cli/batch-setup.ts';
-import { openSession, type Session } from './cli/session.ts';
+import { continueBatch, setUpBatch } from './batch/setup.ts';
 import { nanoUsdPerUsd, type Config } from './config.ts';
 import { AppError, type AppErrorCode } from './errors.ts';
 import { createKeyring, requireKeys, type Keyring } from './keys/keyring.ts';
 import { reopenKeys } from './keys/standing.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
 import type { BatchSummary, UsageQuery, UsageRow } from './ledger/store.ts';
-import type { LogLevel } from './log.ts';
+import { createLog, type Log, type LogLevel } from './log.ts';
+import { checkServer } from './redis/checks.ts';
+import { openRedis, type RedisHandle } from './redis/connect.ts';
+import { createNames, type Names } from './redis/names.ts';
 
 export { loadConfig } from './config.ts';
 export type { Config, ConfigOptions, KeyConfig, Price, ProviderConfig } from './config.ts';
@@ -83,7 +85,7 @@ export async function runBatch(inputFile: string, options: RunOptions): Promise<
   requireKeys(keyring);
   const spoolDir = path.join(config.dataDir, 'spool');
   const input = await openInput(path.resolve(inputFile), { spoolDir });
-  await using session = await openSession({ logLevel: options.logLevel ?? 'warn', color: false }, config);
+  await using session = await openSession(config, createLog(options.logLevel ?? 'warn'));
   const redis = session.redis.client;
   const store = openSqliteLedger(path.join(config.dataDir, 'ledger.db'));
   const budgetNanoUsd = options.budgetUsd === undefined ? null : Math.round(options.budgetUsd * nanoUsdPerUsd);
@@ -110,8 +112,10 @@ export async function runBatch(inputFile: string, options: RunOptions): Promise<
       say: (text) => session.log.info(text),
     });
     if (batch.status === 'completed') return resultOf(batch, await store.batchSummary(batch.batchId));
-    await continueBatch({ redis, names: session.names, budgetNanoUsd }, batch);
-    await reopenKeys(redis, session.names, keyring.keys);
+    const prepare = async () => {
+      await continueBatch({ redis, names: session.names, budgetNanoUsd }, batch);
+      await reopenKeys(redis, session.names, keyring.keys);
+    };
     try {
       const { record, ledger } = await runPrepared({
         config,
@@ -121,6 +125,7 @@ export async function runBatch(inputFile: string, options: RunOptions): Promise<
         store,
         batchId: batch.batchId,
         input,
+        prepare,
         concurrency: options.concurrency ?? autoConcurrency(keyring),
         interrupted: options.signal ?? new AbortController().signal,
         aborted: new AbortController().signal,
@@ -148,6 +153,21 @@ export async function readUsage(config: Pick<Config, 'dataDir'>, query: UsageQue
   } finally {
     await store.close();
   }
+}
+
+type Session = AsyncDisposable & { config: Config; redis: RedisHandle; names: Names; log: Log };
+
+/** Unlike the command, a library waits through an outage of Redis: its program decides when to give up. */
+async function openSession(config: Config, log: Log): Promise<Session> {
+  const redis = await openRedis({ url: config.redisUrl, dataDir: config.dataDir, log });
+  try {
+    await checkServer(redis.client, log);
+  } catch (error) {
+    await redis.close();
+    throw error;
+  }
+  const names = createNames(config.namespace);
+  return { config, redis, names, log, [Symbol.asyncDispose]: () => redis.close() };
 }
 
 async function refuseUnknownModels(session: Session, keyring: Keyring, models: Iterable<string>, skip: boolean) {

@@ -16,7 +16,8 @@ import { explainRedisError } from '../src/redis/trouble.ts';
 import { parseHeld } from './approvals.ts';
 import type { WorkerContext } from './context.ts';
 import { createLanes, type Lanes } from './lanes.ts';
-import { runLine, type LineResult } from './line.ts';
+import { endWithout } from './line-end.ts';
+import { runLine, type LineResult, type LineStart } from './line.ts';
 import type { Roster } from './roster.ts';
 import { createSeats } from './seats.ts';
 
@@ -115,7 +116,8 @@ async function runLines(
     if (isDone(line)) return { tag: 'ended' };
     const attemptsSpent = Number(spent[index] ?? 0);
     const held = parseHeld(approvals[index]);
-    return seats.sit(() => runLine({ ctx, lanes, batch, line, attemptsSpent, held }, text));
+    const start = { ctx, lanes, batch, line, attemptsSpent, held };
+    return seats.sit(() => runLine(start, text).catch((error: unknown) => failByName(start, error)));
   });
   // All of them settle before an error goes up: a job must not end while one of its lines is still under way.
   const settled = await Promise.allSettled(running);
@@ -123,6 +125,15 @@ async function runLines(
     if (result.status === 'rejected') throw result.reason;
     return result.value;
   });
+}
+
+/** A mistake of ours in one line must not stop the others, nor come back with its job for ever. */
+async function failByName(start: LineStart, error: unknown): Promise<LineResult> {
+  if (explainRedisError(error)) throw error;
+  const { ctx, batch, line } = start;
+  const about = { batchId: batch.batchId, line, error: error instanceof Error ? error.stack : String(error) };
+  ctx.log.error(about, 'a bug in nightshift: the line fails');
+  return endWithout(start, null, 'internal_error', `a bug in nightshift: ${messageOf(error)}; please report it`);
 }
 
 /** Batch records as this worker sees them: options never change, a status may be this old. acquire.lua sees it live. */

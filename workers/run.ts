@@ -34,6 +34,8 @@ export type RunOptions = {
   store: LedgerStore;
   batchId: string;
   input: InputFile;
+  /** Done once the batch is this process' own, before anything else: a second command must change nothing. */
+  prepare: () => Promise<void>;
   /** 0: produce and collect only. */
   concurrency: number;
   /** Ctrl-C: stop in good order. */
@@ -58,6 +60,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   const lease = await takeLease(redis.client, names, batchId);
   await using undo = new AsyncDisposableStack();
   undo.defer(() => lease.release());
+  await options.prepare();
 
   const record = await mustLoad();
   const budgets = createBudgetWarnings(options);

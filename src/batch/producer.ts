@@ -8,6 +8,7 @@
  * checkpoint, and a queue that lost a job is mended by the sweep.
  */
 import type { Redis } from 'ioredis';
+import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
 import type { BatchRecord } from './batch.ts';
@@ -58,9 +59,14 @@ const chunksPerEnqueue = 20;
 const tickMs = 100;
 const checkpointEveryMs = 500;
 const defaultSweepEveryMs = 5000;
+/** A job that vanishes more often than crashes explain would vanish for ever. */
+const mostLosses = 10;
 const chunksPerSweep = 50;
 
-type Open = Pick<Chunk, 'firstLine' | 'lineCount' | 'requestCount' | 'offset' | 'endOffset'> & { bytes: number };
+type Open = Pick<Chunk, 'firstLine' | 'lineCount' | 'requestCount' | 'offset' | 'endOffset'> & {
+  bytes: number;
+  losses: number;
+};
 
 export function createProducer(options: ProducerOptions): Producer {
   const { redis, names, batch, input, log } = options;
@@ -114,6 +120,8 @@ export function createProducer(options: ProducerOptions): Producer {
     for (const chunk of open.slice(0, chunksPerSweep)) {
       // In this order: a job that ends between the two questions has set its bits by then.
       if (!(await options.isLost(chunk.firstLine)) || (await isDone(chunk))) continue;
+      chunk.losses += 1;
+      if (chunk.losses > mostLosses) throw lostTooOften(chunk);
       log.warn({ batchId: batch.batchId, line: chunk.firstLine }, 'the queue lost a job; enqueued again');
       const again = readChunks(input, { ...limits, fromOffset: chunk.offset, fromLine: chunk.firstLine });
       for await (const { firstLine, text } of again) {
@@ -143,7 +151,7 @@ export function createProducer(options: ProducerOptions): Producer {
       if (signal.aborted) return;
       const bytes = chunk.endOffset - chunk.offset;
       const { text: _, ...place } = chunk;
-      open.push({ ...place, bytes });
+      open.push({ ...place, bytes, losses: 0 });
       openBytes += bytes;
       enqueued += chunk.requestCount;
       held.push(chunk);
@@ -173,4 +181,13 @@ export function createProducer(options: ProducerOptions): Producer {
       wake();
     },
   };
+}
+
+function lostTooOften({ firstLine, lineCount }: Open): AppError {
+  const lines = `lines ${firstLine} to ${firstLine + lineCount - 1}`;
+  return new AppError(
+    'redis',
+    `the job of ${lines} ended ${mostLosses} times without finishing them: its workers fail, or Redis loses jobs; ` +
+      'run the same command with --log-level info to see why; nothing done is lost',
+  );
 }

@@ -17,7 +17,7 @@ import { openSqliteLedger } from '../ledger/sqlite.ts';
 import { checkProviders } from '../../workers/providers.ts';
 import { autoConcurrency } from '../../workers/process.ts';
 import { runBatch } from '../../workers/run.ts';
-import { continueBatch, setUpBatch } from './batch-setup.ts';
+import { continueBatch, setUpBatch } from '../batch/setup.ts';
 import { createInterrupts } from './interrupts.ts';
 import { watchKeys } from './key-reload.ts';
 import type { Globals } from './main.ts';
@@ -201,11 +201,13 @@ async function goOn({ session, keyring, store, input, batch, options }: GoOn): P
     say(`${batch.name} is completed already; nothing was sent.`);
     return reportRun({ record: batch, ledger }, { json, simulated });
   }
-  await continueBatch({ redis: redis.client, names, budgetNanoUsd: options.budget ?? null }, batch);
-  const reopened = await reopenKeys(redis.client, names, keyring.keys);
-  if (reopened.length > 0) say(`Trying again keys that were retired: ${reopened.join(', ')}.`);
-  const done = batch.counts.completed + batch.counts.failed;
-  if (done > 0) say(`Going on with ${batch.name}: ${done} of ${batch.total} lines are done.`);
+  const prepare = async () => {
+    await continueBatch({ redis: redis.client, names, budgetNanoUsd: options.budget ?? null }, batch);
+    const reopened = await reopenKeys(redis.client, names, keyring.keys);
+    if (reopened.length > 0) say(`Trying again keys that were retired: ${reopened.join(', ')}.`);
+    const done = batch.counts.completed + batch.counts.failed;
+    if (done > 0) say(`Going on with ${batch.name}: ${done} of ${batch.total} lines are done.`);
+  };
 
   const interrupts = createInterrupts(say);
   const view = createProgressView({ redis: redis.client, names, keyring, color: options.color });
@@ -229,6 +231,7 @@ async function goOn({ session, keyring, store, input, batch, options }: GoOn): P
       store,
       batchId: batch.batchId,
       input,
+      prepare,
       concurrency: options.worker ? concurrency : 0,
       interrupted: interrupts.stop,
       aborted: interrupts.abort,

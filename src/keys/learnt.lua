@@ -63,10 +63,21 @@ local function learnFrom429(key, limit, accepted, sentAt)
   -- So near the limit it is the difference between our clock and theirs, the guard's business; or a step too high.
   if accepted >= top * 0.97 then
     redis.call('HSET', key, 'learnt', int(math.min(top, accepted)), 'learntAt', int(now))
+    -- A limit that we found ourselves may be one too high: it would be run into again in every window.
+    if limit.auto and accepted < top then redis.call('HSET', key, 'top', int(accepted)) end
     return
   end
   redis.call('HSET', key, 'learnt', int(accepted), 'learntAt', int(now))
   if limit.auto then redis.call('HSET', key, 'top', int(math.max(accepted, top * 0.95))) end
+end
+
+-- A slot that was taken for sent when the limit was found has come back unused.
+local function forgetUnsent(key, sentAt)
+  local f = redis.call('HMGET', key, 'top', 'learnt', 'learntAt', 'sure')
+  local top, learnt, learntAt = tonumber(f[1] or ''), tonumber(f[2] or ''), tonumber(f[3] or 0)
+  if not learnt or f[4] ~= '1' or sentAt > learntAt or learnt <= 1 then return end
+  redis.call('HSET', key, 'learnt', int(learnt - 1))
+  if top == learnt then redis.call('HSET', key, 'top', int(learnt - 1)) end
 end
 
 -- A header named the limit.

@@ -161,6 +161,7 @@ local function settleCall(item)
   local standing, comesBack = actOnKeys(item, key, bucket, intent)
   if item.release then
     correctWindow(bucket, intent, -1, -intent.tokens)
+    forgetUnsent(key, intent.sentAt)
     bookMoney(item, key, intent.cost, 0)
   elseif item.unknown then
     bookMoney(item, key, intent.cost, intent.cost)

@@ -89,6 +89,9 @@ export async function drainKey(redis: Redis, names: Names, keyId: string): Promi
   return { inFlight: Number((await redis.hget(names.key(keyId), 'inflight')) ?? 0) };
 }
 
+/** The scripts write nothing as ''. */
+const positive = z.coerce.number().positive().optional().catch(undefined);
+
 const fieldsSchema = z.object({
   standing: z.enum(['active', 'cooling', 'retired', 'draining']).default('active'),
   reason: z.string().default(''),
@@ -96,8 +99,8 @@ const fieldsSchema = z.object({
   inflight: z.coerce.number().default(0),
   spent: z.coerce.number().default(0),
   reserved: z.coerce.number().default(0),
-  learnt: z.coerce.number().optional(),
-  top: z.coerce.number().optional(),
+  learnt: positive,
+  top: positive,
   sure: z.literal('1').optional().catch(undefined),
   told: z.literal('1').optional().catch(undefined),
 });

@@ -1,7 +1,7 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { keyIdOf } from '../../src/keys/keyring.ts';
-import { createWorld, exists, expectExit, readLedger, writeInput, type Ended } from '../e2e/support.ts';
+import { createWorld, expectExit, readLedger, writeInput, type Ended } from '../e2e/support.ts';
 import { testRedis } from '../support/redis.ts';
 
 const { client, names, namespace, url: redisUrl } = testRedis();
@@ -27,7 +27,7 @@ test('what a batch uses lies within its estimate, which sends nothing and starts
   const first = await world.nightshift(['estimate', 'in.jsonl', '--json']);
   expectExit(first, 0);
   expect(world.truth().totals.calls).toBe(0);
-  expect(exists(world, '.nightshift/redis')).toBe(false);
+  expect(existsSync(world.file('.nightshift/redis'))).toBe(false);
   const estimate = estimateOf(first);
   // 60 at once, and 20 more in a third of the window of 3 s.
   expect(estimate).toMatchObject({ requests: 80, timeMs: { low: 1000, high: 1000 }, limitedBy: 'requests' });

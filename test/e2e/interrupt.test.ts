@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { waitFor } from '../support/wait.ts';
 import {
@@ -29,9 +30,7 @@ test('Ctrl-C lets the calls in flight end, says how to go on, and the same comma
   const atStop = world.truth().totals;
   const { counts } = summaryOf(stopped);
   expect(atStop).toMatchObject({ calls: counts.completed, answered: counts.completed, inFlight: 0 });
-  expect(readResults(world, await completedIds(world.file('out/in.output.jsonl'))).output).toHaveLength(
-    counts.completed,
-  );
+  expect(readResults(world, completedIds(world.file('out/in.output.jsonl'))).output).toHaveLength(counts.completed);
   expect(readManifest(world)).toMatchObject({ status: 'in_progress', counts });
 
   const again = await world.nightshift(args);
@@ -68,8 +67,7 @@ test('a second Ctrl-C does not wait for calls that hang, and their lines are sen
   expect(ledger).toEqual(provider);
 }, 28_000);
 
-async function completedIds(file: string): Promise<string[]> {
-  const { readFile } = await import('node:fs/promises');
-  const lines = (await readFile(file, 'utf8')).trimEnd().split('\n');
+function completedIds(file: string): string[] {
+  const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
   return [...new Set(lines.map((line) => (JSON.parse(line) as { custom_id: string }).custom_id))];
 }

@@ -18,7 +18,7 @@ test('a key that the configuration gains is used at once, one that it loses no m
   const place = await createPlace({
     providers: {
       privatemind: {
-        windowMs: 1500,
+        windowMs: 1000,
         keys: [
           { name: 'first', rpm: 25 },
           { name: 'late', rpm: 25 },
@@ -51,7 +51,7 @@ test('SIGHUP has the configuration read again, where its change was not seen', a
   const place = await createPlace({
     providers: {
       privatemind: {
-        windowMs: 1500,
+        windowMs: 1000,
         keys: [
           { name: 'first', rpm: 25 },
           { name: 'late', rpm: 25 },
@@ -79,7 +79,7 @@ test('keys drain takes a key out of a running batch, and keys resume brings it b
   const place = await createPlace({
     providers: {
       privatemind: {
-        windowMs: 1500,
+        windowMs: 1000,
         keys: [
           { name: 'a', rpm: 20 },
           { name: 'b', rpm: 20 },
@@ -108,7 +108,7 @@ test('a key that is out of money until a known time tries itself again then, one
   const place = await createPlace({
     providers: {
       openai: {
-        windowMs: 1500,
+        windowMs: 1000,
         keys: [
           { name: 'a', rpm: 20, configured: { org: 'x' } },
           { name: 'b', rpm: 20, configured: { org: 'y' } },
@@ -116,7 +116,7 @@ test('a key that is out of money until a known time tries itself again then, one
       },
     },
   });
-  const ids = writeLines(place, plainLines(140, 'gpt-5-mini'));
+  const ids = writeLines(place, plainLines(120, 'gpt-5-mini'));
   const running = place.start(run);
   await place.untilCalls(10, running);
   place.control('openai', {

@@ -169,6 +169,7 @@ export type Attempt = {
   resolved_model: string;
   outcome: string;
   http_status: number | null;
+  started_at: string;
   error_code: string | null;
   input_tokens: number | null;
   output_tokens: number | null;

@@ -70,6 +70,7 @@ describe('the rows', () => {
         cost_nano_usd: 4_213_000,
         cost_source: 'provider',
         request_id: 'chatcmpl-1',
+        first_token_ms: null,
       },
     ]);
   });

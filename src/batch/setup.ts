@@ -14,23 +14,19 @@ import {
   setBudget,
   type BatchRecord,
   type NewBatch,
-} from '../batch/batch.ts';
-import type { InputFile } from '../batch/input.ts';
-import type { Inspect } from '../batch/inspect.ts';
-import { answersFileOf } from '../batch/answers-csv.ts';
-import { eachLine, readChunks } from '../batch/lines.ts';
-import { takeLease } from '../batch/lease.ts';
-import { claimManifest, readManifest, writeManifest } from '../batch/manifest.ts';
-import { describeProblems } from '../batch/render.ts';
-import { parseRequest } from '../batch/request.ts';
-import { errorLine } from '../batch/result-line.ts';
-import { sha256OfFile, statMark } from '../batch/fingerprint.ts';
-import { validateInput, type Validation } from '../batch/validate.ts';
+} from './batch.ts';
+import type { InputFile } from './input.ts';
+import type { Inspect } from './inspect.ts';
+import { answersFileOf } from './answers-csv.ts';
+import { endDuplicates } from './end-duplicates.ts';
+import { takeLease } from './lease.ts';
+import { claimManifest, readManifest, writeManifest } from './manifest.ts';
+import { describeProblems } from './render.ts';
+import { sha256OfFile, statMark } from './fingerprint.ts';
+import { validateInput, type Validation } from './validate.ts';
 import { AppError, messageOf } from '../errors.ts';
 import { makeDirectory } from '../make-directory.ts';
-import { lineRef } from '../keys/intent.ts';
 import type { Keyring } from '../keys/keyring.ts';
-import { createSettle } from '../keys/settle.ts';
 import type { LedgerStore } from '../ledger/store.ts';
 import type { Names } from '../redis/names.ts';
 
@@ -125,37 +121,6 @@ async function createNew(
     return { ...record, status: 'in_progress' };
   } finally {
     await lease.release();
-  }
-}
-
-/**
- * With --skip-invalid, lines whose custom_id was used before end here: only a reading of the whole file can tell them
- * from good ones. All other bad lines are recognised, and ended, by the worker that gets them.
- */
-async function endDuplicates(
-  { redis, names, input, options, keyring }: SetupOptions,
-  record: BatchRecord,
-  validation: Validation,
-) {
-  if (!validation.problemCounts.has('duplicate_custom_id')) return;
-  const settle = createSettle({ redis, names });
-  const { batchId } = record;
-  for await (const chunk of readChunks(input, { fromOffset: 0, fromLine: 1, maxLines: 1000, maxBytes: 1 << 20 })) {
-    const ends: Promise<unknown>[] = [];
-    eachLine(chunk, (text, line) => {
-      if (!validation.isDuplicate(line)) return;
-      const parsed = parseRequest(text, line, { model: options.model });
-      const customId = parsed.ok ? parsed.request.customId : parsed.problem.customId;
-      const error = {
-        code: 'invalid_request:duplicate_custom_id',
-        message: 'an earlier line has the same custom_id',
-        line,
-      };
-      const result = errorLine(lineRef(batchId, line), customId, error, null, keyring.redact);
-      const end = { to: 'error' as const, text: result, errorCode: error.code, inputTokens: null, outputTokens: null };
-      ends.push(settle({ batchId, line, call: null, end }));
-    });
-    await Promise.all(ends);
   }
 }
 
