@@ -87,7 +87,7 @@ test('keys drain takes a key out of a running batch, and keys resume brings it b
       },
     },
   });
-  const ids = writeLines(place, plainLines(130));
+  const ids = writeLines(place, plainLines(300));
   const running = place.start(run);
   await place.untilCalls(10, running);
   expectExit(await place.nightshift(['keys', 'drain', 'a']), 0);

@@ -28,10 +28,13 @@ function request(line: number): AcquireRequest {
 /** `answer` is asked for each line that asks; the lines that asked are in `asked`. */
 function setup(answer: (line: number) => AcquireReply | Promise<AcquireReply>, longestWaitMs = 10_000) {
   const asked: number[] = [];
-  const lanes = createLanes(async ({ line }) => {
-    asked.push(line);
-    return answer(line);
-  }, { longestWaitMs, outdatedAfterMs: 60_000 });
+  const lanes = createLanes(
+    async ({ line }) => {
+      asked.push(line);
+      return answer(line);
+    },
+    { longestWaitMs, outdatedAfterMs: 60_000 },
+  );
   const got = new Map<number, LaneReply | string>();
   const take = (line: number, lane = 'fast') =>
     void lanes.take(lane, request(line)).then(
