@@ -10,6 +10,9 @@ import { noUsage, usageOf, type Usage } from '../src/provider/usage.ts';
 import { priceOf, type Resolved } from './candidates.ts';
 import type { LineRun } from './line.ts';
 
+/** Later than a busy process sends, far earlier than a window ends. */
+const latestSendMs = 3000;
+
 export type AnsweredCall = {
   tag: 'answered';
   attemptId: string;
@@ -32,6 +35,11 @@ export async function callProvider(
   if (ctx.stopping.aborted) {
     await release(run, chosen, attemptId);
     return { tag: 'released' };
+  }
+  // A process that was asleep: the slot is of another time, and much may have happened since.
+  if (performance.now() - dueAtMs > latestSendMs) {
+    await release(run, chosen, attemptId);
+    return { tag: 'void' };
   }
   // Nothing is sent on a key that is gone, or that an answer has closed, since the slot was granted.
   const isGone = !ctx.keyring.byId.has(chosen.key.keyId);

@@ -44,3 +44,16 @@ export async function endWithout(
   });
   return { tag: 'ended' };
 }
+
+/** A crash is seldom the line's fault: so many calls more than its attempts may end with their worker. */
+const crashGrace = 10;
+
+/** A line that takes its workers down with it would otherwise be sent for ever. */
+export function hasKilledTooMany({ attemptsSpent, batch }: Pick<LineRun, 'attemptsSpent' | 'batch'>): boolean {
+  return attemptsSpent >= batch.options.attempts + crashGrace;
+}
+
+export function endKiller(run: LineRun): Promise<LineResult> {
+  const message = `its worker died in ${run.attemptsSpent} attempts; they are possibly billed`;
+  return endWithout(run, run.request.customId, 'attempts_exhausted', message);
+}

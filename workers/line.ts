@@ -20,7 +20,7 @@ import { openCircuits, providersOf } from './circuits.ts';
 import type { WorkerContext } from './context.ts';
 import { describeProblem, fitting } from './fitting.ts';
 import type { Lanes } from './lanes.ts';
-import { endWithout, held, pause, wait } from './line-end.ts';
+import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import { afterNoSlot, afterRefusedListing } from './no-slot.ts';
 
 export type LineResult =
@@ -69,6 +69,7 @@ export async function runLine({ held: approval, ...start }: LineStart, text: str
     hasBrokenStream: false,
   };
   if (approval) return askApproval(run, approval);
+  if (hasKilledTooMany(run)) return endKiller(run);
   for (;;) {
     const result = await step(run);
     if (result) return result;

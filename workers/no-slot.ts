@@ -4,7 +4,7 @@ import { reapIntent } from '../src/keys/reap.ts';
 import { retireKeys } from '../src/keys/standing.ts';
 import type { Candidates } from './candidates.ts';
 import type { LaneReply } from './lanes.ts';
-import { endWithout, held, pause, wait } from './line-end.ts';
+import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
 import { isAlive } from './roster.ts';
 import { stopForLackOfKeys } from './stop.ts';
@@ -55,15 +55,13 @@ export async function afterNoSlot(
  * too soon); if not, the call is given up.
  */
 async function afterStaleIntent(run: LineRun, intent: Intent): Promise<LineResult | null> {
-  const { ctx, batch, request } = run;
+  const { ctx } = run;
   if (await isAlive(ctx.redis, ctx.names, intent.workerId)) {
     return { tag: 'held', retryAtMs: Date.now() + staleRetryMs };
   }
   await reapIntent(ctx, intent);
   run.attemptsSpent += 1;
-  if (run.attemptsSpent < batch.options.attempts) return null;
-  const message = 'its worker died in each of its attempts; the last one is possibly billed';
-  return endWithout(run, request.customId, 'attempts_exhausted', message);
+  return hasKilledTooMany(run) ? endKiller(run) : null;
 }
 
 function deniedCause(budget: 'batch' | 'day' | 'key'): string {

@@ -7,11 +7,11 @@ import type { Queue } from 'bullmq';
 import type { CompletionPayload } from '../jobs/completion.ts';
 import { createQueue, enqueue, isLost } from '../jobs/completion.ts';
 import { writeAnswersCsv } from '../src/batch/answers-csv.ts';
-import { loadBatch, moveBatch, type BatchRecord } from '../src/batch/batch.ts';
+import { loadBatch, moveBatch, restoreCounts, type BatchRecord } from '../src/batch/batch.ts';
 import { openCollector, type Collector } from '../src/batch/collector.ts';
 import type { InputFile } from '../src/batch/input.ts';
 import { takeLease } from '../src/batch/lease.ts';
-import { writeManifest } from '../src/batch/manifest.ts';
+import { readWholeFiles, writeManifest } from '../src/batch/manifest.ts';
 import { putInOrder } from '../src/batch/ordered.ts';
 import { createProducer, type Producer } from '../src/batch/producer.ts';
 import type { Config } from '../src/config.ts';
@@ -50,6 +50,7 @@ export type RunResult = { record: BatchRecord; ledger: BatchSummary };
 const collectBlockMs = 200;
 const progressEveryMs = 500;
 const graceMs = 30_000;
+const doneBitsKeptSeconds = 7 * 86_400;
 /** Answers that Redis does not take are lost however long they are waited for; a short trouble may pass. */
 const graceWithoutRedisMs = 3000;
 
@@ -62,7 +63,12 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   undo.defer(() => lease.release());
   await options.prepare();
 
-  const record = await mustLoad();
+  let record = await mustLoad();
+  const whole = record.collected.lines < record.total ? await readWholeFiles(record.manifestFile) : null;
+  if (whole) {
+    await restoreCounts(redis.client, names, record, whole);
+    record = await mustLoad();
+  }
   const budgets = createBudgetWarnings(options);
   const queue = createQueue(redis.connectionOptions, names);
   queue.on('error', () => undefined);
@@ -86,12 +92,8 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   let worker: WorkerProcess | null = null;
   const producing = new AbortController();
   try {
-    if (options.concurrency > 0) worker = await startWorkerProcess(options);
-    const abortCalls = () => worker?.abortCalls();
-    options.aborted.addEventListener('abort', abortCalls, { once: true });
-    const producer = startProducer(record, queue, producing.signal);
-    void lease.lost.then(() => producing.abort());
-    await collectUntilStopped(collector, producer);
+    // Whole already, when a crash came between the last line and the end: what is left in the stream is in the files.
+    if (!isWhole(collector)) await produceAndCollect();
   } catch (error) {
     failure = error;
   }
@@ -101,10 +103,19 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
     throw failure ?? error;
   });
 
+  async function produceAndCollect(): Promise<void> {
+    if (options.concurrency > 0) worker = await startWorkerProcess(options);
+    const abortCalls = () => worker?.abortCalls();
+    options.aborted.addEventListener('abort', abortCalls, { once: true });
+    const producer = startProducer(record, queue, producing.signal);
+    void lease.lost.then(() => producing.abort());
+    await collectUntilStopped(collector, producer);
+  }
+
   async function leave(): Promise<RunResult> {
     await worker?.stop(explainRedisError(failure) ? graceWithoutRedisMs : graceMs);
     // What the last calls answered; a collector that failed (disk full) is not asked again.
-    if (!failure || isInterruption(failure)) while ((await collector.collectOnce(0)) > 0);
+    if (!failure || isInterruption(failure)) while (!isWhole(collector) && (await collector.collectOnce(0)) > 0);
     const finished = await finish(collector);
     await drain.flush();
     const final = finished ?? (await mustLoad());
@@ -153,21 +164,24 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       if (added > 0) to.producer.collected(from.committed().lines);
       if (to.error) throw to.error;
       if (options.interrupted.aborted) throw new AppError('interrupted', 'interrupted');
-      const isWhole = from.committed().lines >= record.total;
-      if (!isWhole && performance.now() - loadedAt < progressEveryMs) continue;
+      if (!isWhole(from) && performance.now() - loadedAt < progressEveryMs) continue;
       loadedAt = performance.now();
       // A Redis that takes no more writes says so here; without this, only to the jobs, one by one.
       await redis.client.hset(names.batch(batchId), 'seenAt', Date.now());
       const now = await mustLoad();
       options.onProgress(now);
       await budgets.look(now);
-      if (isWhole || now.status !== 'in_progress') return;
+      if (isWhole(from) || now.status !== 'in_progress') return;
     }
+  }
+
+  function isWhole(of: Collector): boolean {
+    return of.committed().lines >= record.total;
   }
 
   /** The batch's record at its end, or null when lines are missing yet. */
   async function finish(from: Collector): Promise<BatchRecord | null> {
-    if (from.committed().lines < record.total) return null;
+    if (!isWhole(from)) return null;
     const move = (status: 'finalizing' | 'completed') =>
       moveBatch(redis.client, names, batchId, {
         from: ['in_progress', 'paused', 'finalizing'],
@@ -175,13 +189,17 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
         stop: null,
       });
     await move('finalizing');
+    // On disk before the files are touched again: after a power cut it is what tells that they were whole.
+    await saveManifest(await mustLoad());
     if (record.options.ordered) {
       await putInOrder(record.outputFile);
       await putInOrder(record.errorFile);
     }
     if (record.options.csv) await writeAnswersCsv(record, options.config.prices);
     await move('completed');
-    await redis.client.del(names.done(batchId), names.attempts(batchId), names.results(batchId));
+    await redis.client.del(names.attempts(batchId), names.results(batchId), names.held(batchId));
+    // A worker that was asleep may still settle: the bits tell it that its line has ended.
+    await redis.client.expire(names.done(batchId), doneBitsKeptSeconds);
     return mustLoad();
   }
 }

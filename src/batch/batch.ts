@@ -177,6 +177,16 @@ export async function loadBatch(redis: Redis, names: Names, batchId: string): Pr
   };
 }
 
+/** Tells a Redis that lost its last second what the files hold (readWholeFiles). */
+export async function restoreCounts(
+  redis: Redis,
+  names: Names,
+  batch: Pick<BatchRecord, 'batchId' | 'total'>,
+  whole: { completed: number; failed: number; outputBytes: number; errorBytes: number },
+): Promise<void> {
+  await redis.hset(names.batch(batch.batchId), { ...whole, collectedLines: batch.total });
+}
+
 /** Returns whether the batch moved: false when it was in none of `from`. */
 export async function moveBatch(
   redis: Redis,

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { link, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
+import { parseJson } from '../provider/answer.ts';
 import { AppError, messageOf, systemErrorCode } from '../errors.ts';
 import type { BatchSummary } from '../ledger/store.ts';
 import type { BatchRecord } from './batch.ts';
@@ -19,6 +20,26 @@ const manifestSchema = z.object({
   input: z.object({ file: z.string(), sha256: z.string(), lines: z.number() }),
 });
 export type ManifestAnchor = z.infer<typeof manifestSchema>;
+
+const wholeSchema = z.object({
+  status: z.enum(['finalizing', 'completed']),
+  input: z.object({ lines: z.number() }),
+  counts: z.object({ completed: z.number(), failed: z.number() }),
+  files: z.object({ outputBytes: z.number(), errorBytes: z.number() }),
+});
+export type WholeFiles = { completed: number; failed: number; outputBytes: number; errorBytes: number };
+
+/**
+ * What the files hold, when the manifest says that every line is in them; else null. It is the last word: it was on
+ * disk before the files were touched again, while a Redis that lost its last second in a power cut may know less.
+ */
+export async function readWholeFiles(file: string): Promise<WholeFiles | null> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  const parsed = wholeSchema.safeParse(parseJson(text));
+  if (!parsed.success) return null;
+  const { counts, files, input } = parsed.data;
+  return counts.completed + counts.failed === input.lines ? { ...counts, ...files } : null;
+}
 
 /** What the next run needs to know, or null when there is no manifest. Errors: `input` when the file is none of ours. */
 export async function readManifest(file: string): Promise<ManifestAnchor | null> {
@@ -129,7 +150,12 @@ export function manifestOf(record: BatchRecord, ledger: BatchSummary) {
     costUsd: usd(ledger.costNanoUsd),
     costUnknown: ledger.costUnknown,
     possiblyBilled: ledger.possiblyBilled,
-    files: { output: record.outputFile, errors: record.errorFile },
+    files: {
+      output: record.outputFile,
+      errors: record.errorFile,
+      outputBytes: record.collected.outputBytes,
+      errorBytes: record.collected.errorBytes,
+    },
     createdAt: new Date(record.createdAtMs).toISOString(),
     writtenAt: new Date().toISOString(),
   };

@@ -6,6 +6,9 @@ import { AppError } from '../errors.ts';
 import { formatCost, formatCount } from '../ledger/report.ts';
 import type { BatchSummary } from '../ledger/store.ts';
 
+/** As after an interruption: the same command goes on. */
+const notFinished = 130;
+
 type Ended = { record: BatchRecord; ledger: BatchSummary };
 
 export function reportRun(
@@ -53,6 +56,10 @@ export function reportRun(
     say(`Stopped: ${stop.cause}.`);
     say(`To go on, type the same command again${options.simulated ? '' : ', or: nightshift resume'}`);
     return new AppError(stop.code, stop.cause).exitCode;
+  }
+  if (record.status !== 'completed') {
+    say('It is not finished, and another process has gone on with it; see: nightshift status');
+    return notFinished;
   }
   return failed > 0 ? 1 : 0;
 }

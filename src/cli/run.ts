@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
 import { answersFileOf, writeAnswersCsv } from '../batch/answers-csv.ts';
+import { writeManifest } from '../batch/manifest.ts';
 import { loadBatch, type BatchOptions, type BatchRecord } from '../batch/batch.ts';
 import { findBatch } from '../batch/find.ts';
 import type { InputFile } from '../batch/input.ts';
@@ -198,6 +199,8 @@ async function goOn({ session, keyring, store, input, batch, options }: GoOn): P
     // What a full disk kept out of the ledger at the end is still in Redis.
     await createLedgerDrain({ redis: redis.client, names, store, log }).flush();
     const ledger = await store.batchSummary(batch.batchId);
+    // And what a crash kept out of the manifest.
+    await writeManifest(batch, ledger);
     say(`${batch.name} is completed already; nothing was sent.`);
     return reportRun({ record: batch, ledger }, { json, simulated });
   }

@@ -236,9 +236,20 @@ describe('a commit', () => {
       ['ours', before, id, `${id.split('-')[0]}-1`, String(lines), '10', '0'],
     );
 
+  const entry = (batch: BatchWorld, id: string) =>
+    client.xadd(names.results(batch.batchId), id, 't', 'o', 'l', '1', 'r', '{}');
+
+  it('of an entry that Redis has lost is refused', async () => {
+    const batch = await world();
+    await batch.lease('ours');
+    expect(await send(batch, '0-0', '5-0', 1)).toBe('moved');
+    expect((await batch.record()).collected.lines).toBe(0);
+  });
+
   it('that is sent again by a broken connection counts once', async () => {
     const batch = await world();
     await batch.lease('ours');
+    await entry(batch, '5-0');
     expect(await send(batch, '0-0', '5-0', 3)).toBe('ok');
     expect(await send(batch, '0-0', '5-0', 3)).toBe('ok');
     expect((await batch.record()).collected).toEqual({ streamId: '5-0', lines: 3, outputBytes: 10, errorBytes: 0 });
@@ -247,6 +258,7 @@ describe('a commit', () => {
   it('that does not follow on the last one is refused', async () => {
     const batch = await world();
     await batch.lease('ours');
+    await entry(batch, '5-0');
     await send(batch, '0-0', '5-0', 3);
     expect(await send(batch, '0-0', '7-0', 4)).toBe('moved');
     await batch.lease('theirs');
