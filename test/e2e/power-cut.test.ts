@@ -10,8 +10,7 @@ test('a batch that was finished and put in order stays so, although Redis rememb
   // Its first half, then a Ctrl-C: what Redis will remember.
   const running = world.start(['run', 'in.jsonl', '--out', 'out', '--ordered']);
   await world.untilCalls(60, running);
-  running.kill('SIGINT');
-  await running.ended;
+  await running.kill('SIGINT');
   const append = path.join(world.dir, '.nightshift', 'redis', 'appendonlydir');
   const files = existsSync(append) ? ['appendonly.aof.1.incr.aof'] : [];
   expect(files).not.toEqual([]);
