@@ -8,6 +8,8 @@ import type { Outcome } from '../src/provider/outcome.ts';
 import { profileOf } from '../src/provider/profile.ts';
 import { noUsage, usageOf, type Usage } from '../src/provider/usage.ts';
 import { priceOf, type Resolved } from './candidates.ts';
+import { messageOf } from '../src/errors.ts';
+import { lineRef } from '../src/keys/intent.ts';
 import type { LineRun } from './line.ts';
 
 /** Later than a busy process sends, far earlier than a window ends. */
@@ -47,6 +49,7 @@ export async function callProvider(
     await release(run, chosen, attemptId);
     return { tag: 'void' };
   }
+  if (waitMs > 0 && !(await useReserved(run, chosen, attemptId))) return { tag: 'void' };
   const startedAtMs = Date.now();
   const { provider } = chosen.key;
   const { redact } = ctx.keyring;
@@ -87,6 +90,22 @@ function bodyFor(run: LineRun, { key, model, body }: Resolved): string {
     stream: true,
     ...(asksForUsage && { stream_options: { include_usage: true } }),
   });
+}
+
+/**
+ * A reserved slot is used: from here on a crash leaves a call that is possibly billed. False when it must not be, since
+ * we were taken for dead meanwhile, or cannot tell anyone.
+ */
+async function useReserved(run: LineRun, chosen: Resolved, attemptId: string): Promise<boolean> {
+  const { ctx, batch, line } = run;
+  try {
+    if (await ctx.markSent({ ref: lineRef(batch.batchId, line), attemptId })) return true;
+    ctx.circuitOf(chosen.key.provider.name).undecided();
+  } catch (error) {
+    ctx.log.debug({ batchId: batch.batchId, line, error: messageOf(error) }, 'a reserved slot cannot be used');
+    await release(run, chosen, attemptId);
+  }
+  return false;
 }
 
 /** The slot was never used: its place in the window and its money are free again. */

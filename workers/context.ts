@@ -10,6 +10,7 @@ import type { Key, Keyring } from '../src/keys/keyring.ts';
 import { createAcquire, type Acquire } from '../src/keys/limiter.ts';
 import { createLateness, type Lateness } from '../src/keys/lateness.ts';
 import { createListings, type Listings } from '../src/keys/listings.ts';
+import { createMarkSent, type MarkSent } from '../src/keys/sent.ts';
 import { createSettle, type Settle } from '../src/keys/settle.ts';
 import type { Log } from '../src/log.ts';
 import { createCircuit, type Circuit } from '../src/provider/circuit.ts';
@@ -30,6 +31,7 @@ export type WorkerContext = {
   listings: Listings;
   acquire: Acquire;
   settle: Settle;
+  markSent: MarkSent;
   estimator: Estimator;
   lateness: Lateness;
   circuitOf: (provider: string) => Circuit;
@@ -69,6 +71,7 @@ export function createContext(options: ContextOptions): WorkerContext {
     listings: createListings({ redis, names, client, maxAgeMs: config.modelsMaxAgeMs, redact: keyring.redact }),
     acquire: createAcquire({ redis, names, workerId, dayBudgetNanoUsd: config.dailyBudgetNanoUsd }),
     settle: settleSurely(createSettle({ redis, names }), { log: options.log, giveUp: options.givingUp }),
+    markSent: createMarkSent({ redis, names }),
     estimator: createEstimator(),
     lateness: createLateness({ redis, names, log: options.log }),
     closedAtMs: new Map(),

@@ -198,7 +198,7 @@ local function reply(item)
   -- The intent: what settle needs, and what is known of the call if its worker dies. src/keys/intent.ts reads it.
   given[item.ref] = table.concat({
     item.attempt, ask.worker, limits.id, ask.buckets[limits.bucket].id, int(index), int(item.tokens), int(item.cost),
-    int(slot.at), other, probe, item.stub,
+    int(slot.at), other, probe, slot.at > now and '1' or '0', item.stub,
   }, '\t')
   intents[#intents + 1], intents[#intents + 2] = item.ref, given[item.ref]
   return { 'slot', int(slot.key), other, int(math.max(0, slot.at - now)), int(item.cost) }

@@ -19,6 +19,8 @@ export type Intent = IntentStub & {
   /** Redis time at which the call was stamped. */
   sentAtMs: number;
   model: string;
+  /** A slot in the future, whose call has not gone out yet (sent.lua). */
+  isReserved: boolean;
 };
 
 /** The name of a line in the in-flight hash. Batch ids hold no hyphen. */
@@ -29,7 +31,7 @@ export function lineRef(batchId: string, line: number): string {
 export function parseIntent(ref: string, packed: string): Intent {
   const fields = packed.split('\t');
   const [attemptId = '', workerId = '', keyId = '', bucketId = '', , , , sentAt = '', model = ''] = fields;
-  const stub = stubSchema.parse(JSON.parse(fields.slice(10).join('\t')));
+  const stub = stubSchema.parse(JSON.parse(fields.slice(11).join('\t')));
   const hyphen = ref.lastIndexOf('-');
   return {
     ...stub,
@@ -42,5 +44,6 @@ export function parseIntent(ref: string, packed: string): Intent {
     bucketId,
     sentAtMs: Number(sentAt),
     model,
+    isReserved: fields[10] === '1',
   };
 }

@@ -29,6 +29,27 @@ export async function reapIntents(reaping: Reaping, isDead: (workerId: string) =
 
 /** One call's answer will not come, as far as anyone can know. Returns false when it was settled meanwhile. */
 export async function reapIntent({ redis, names, settle, log }: Reaping, intent: Intent): Promise<boolean> {
+  // Surely not sent: its time had not come when its sender died.
+  if (intent.isReserved) {
+    const { settled } = await settle({
+      batchId: intent.batchId,
+      line: intent.line,
+      call: {
+        attemptId: intent.attemptId,
+        keyId: intent.keyId,
+        bucketId: intent.bucketId,
+        act: { kind: 'neutral' },
+        fate: 'release',
+        tokens: null,
+        costNanoUsd: null,
+        countsAsAttempt: false,
+        ledger: null,
+      },
+      end: null,
+    });
+    if (settled) log.debug({ batchId: intent.batchId, line: intent.line }, 'a reserved slot was given back');
+    return false;
+  }
   const [keyName, provider] = await redis.hmget(names.key(intent.keyId), 'name', 'provider');
   const { settled } = await settle({
     batchId: intent.batchId,

@@ -178,11 +178,12 @@ test('the intent holds what is needed if the worker dies, whatever the texts con
     keyId: 'id-a',
     bucketId: 'bucket-a',
     sentAtMs: startMs + 17,
+    isReserved: false,
     model: 'model-of-a',
     customId: 'request-12',
     requestedModel: 'fast',
   });
   const odd = { customId: 'tab\there\nand "quotes" \u2028 ü', requestedModel: 'a\tb' };
-  const fields = ['at', 'w', 'k', 'b', '1', '2', '3', '4', 'm', '0', JSON.stringify(odd)].join('\t');
+  const fields = ['at', 'w', 'k', 'b', '1', '2', '3', '4', 'm', '0', '0', JSON.stringify(odd)].join('\t');
   expect(parseIntent('b1-2', fields)).toMatchObject(odd);
 });

@@ -1,0 +1,66 @@
+/** Slots reserved ahead: what a crash leaves of them, before and after their call went out. */
+import { pino } from 'pino';
+import { expect, test } from 'vitest';
+import { lineRef, parseIntent } from '../../src/keys/intent.ts';
+import { reapIntents } from '../../src/keys/reap.ts';
+import { createMarkSent } from '../../src/keys/sent.ts';
+import { createSettle } from '../../src/keys/settle.ts';
+import { testRedis } from '../support/redis.ts';
+import { createWorlds, makeKey, type World } from './world.ts';
+
+const redis = testRedis();
+const createWorld = createWorlds(redis);
+
+/** Two calls that go out at once, and one in a slot a moment ahead. */
+async function setup() {
+  const world = await createWorld({ keys: [makeKey({ rpm: 2 })] });
+  await world.ask({ line: 1, attempt: 'a1' });
+  await world.ask({ line: 2, attempt: 'a2' });
+  world.clock.now += 60_000;
+  expect(await world.ask({ line: 3, attempt: 'a3', cost: 70 })).toMatchObject({ tag: 'slot' });
+  return world;
+}
+
+async function intentOf(world: World, line: number) {
+  const [ref] = Object.keys(await world.hash(world.names.inflight)).filter((name) => name.endsWith(`-${line}`));
+  return parseIntent(ref!, (await redis.client.hget(world.names.inflight, ref!))!);
+}
+
+const bury = (world: World) => {
+  const { client } = redis;
+  const { names } = world;
+  const settle = createSettle({ redis: client, names, now: () => world.clock.now });
+  return reapIntents({ redis: client, names, settle, log: pino({ level: 'silent' }) }, () => true);
+};
+
+test('a reserved slot of a dead worker is given back, and nothing of it is possibly billed', async () => {
+  const world = await setup();
+  expect(await intentOf(world, 1)).toMatchObject({ isReserved: false });
+  expect(await intentOf(world, 3)).toMatchObject({ isReserved: true });
+  expect(await bury(world)).toBe(2);
+  const key = await world.hash(world.names.key('id-a'));
+  expect(key).toMatchObject({ inflight: '0', reserved: '0' });
+  expect(Number(key['spent'] ?? 0)).toBe(0);
+  expect(await redis.client.xlen(world.names.ledger)).toBe(2);
+});
+
+test('once its call has gone out it is possibly billed as any other', async () => {
+  const world = await setup();
+  const markSent = createMarkSent({ redis: redis.client, names: world.names });
+  const { ref } = await intentOf(world, 3);
+  expect(await markSent({ ref, attemptId: 'a3' })).toBe(true);
+  expect(await intentOf(world, 3)).toMatchObject({ isReserved: false, attemptId: 'a3' });
+  expect(await bury(world)).toBe(3);
+  expect(Number((await world.hash(world.names.key('id-a')))['spent'])).toBe(70);
+});
+
+test('a worker that was buried alive is told not to send', async () => {
+  const world = await setup();
+  const markSent = createMarkSent({ redis: redis.client, names: world.names });
+  const { ref } = await intentOf(world, 3);
+  await bury(world);
+  expect(await markSent({ ref, attemptId: 'a3' })).toBe(false);
+  await world.ask({ line: 3, attempt: 'other' });
+  expect(await markSent({ ref, attemptId: 'a3' })).toBe(false);
+  expect(await markSent({ ref: lineRef('none', 1), attemptId: 'a3' })).toBe(false);
+});
