@@ -45,6 +45,8 @@ export function createBench(options: { redisUrl?: string | null } = {}): Bench {
     'REDIS_URL',
     'NO_COLOR',
     'FORCE_COLOR',
+    // Node draws no colours where it is set.
+    'CI',
     'npm_',
     'INIT_CWD',
     'VITEST',
