@@ -10,6 +10,7 @@ import { noUsage, usageOf, type Usage } from '../src/provider/usage.ts';
 import { priceOf, type Resolved } from './candidates.ts';
 import { messageOf } from '../src/errors.ts';
 import { lineRef } from '../src/keys/intent.ts';
+import { releaseSlot } from '../src/keys/release.ts';
 import type { LineRun } from './line.ts';
 
 /** Later than a busy process sends, far earlier than a window ends. */
@@ -108,23 +109,8 @@ async function useReserved(run: LineRun, chosen: Resolved, attemptId: string): P
   return false;
 }
 
-/** The slot was never used: its place in the window and its money are free again. */
 async function release({ ctx, batch, line }: LineRun, { key }: Resolved, attemptId: string): Promise<void> {
   ctx.circuitOf(key.provider.name).undecided();
-  await ctx.settle({
-    batchId: batch.batchId,
-    line,
-    call: {
-      attemptId,
-      keyId: key.keyId,
-      bucketId: key.bucketId,
-      act: { kind: 'neutral' },
-      fate: 'release',
-      tokens: null,
-      costNanoUsd: null,
-      countsAsAttempt: false,
-      ledger: null,
-    },
-    end: null,
-  });
+  const { keyId, bucketId } = key;
+  await releaseSlot(ctx.settle, { batchId: batch.batchId, line, attemptId, keyId, bucketId });
 }

@@ -59,8 +59,7 @@ async function afterStaleIntent(run: LineRun, intent: Intent): Promise<LineResul
   if (await isAlive(ctx.redis, ctx.names, intent.workerId)) {
     return { tag: 'held', retryAtMs: Date.now() + staleRetryMs };
   }
-  await reapIntent(ctx, intent);
-  run.attemptsSpent += 1;
+  if (await reapIntent(ctx, intent)) run.attemptsSpent += 1;
   return hasKilledTooMany(run) ? endKiller(run) : null;
 }
 

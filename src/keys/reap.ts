@@ -7,6 +7,8 @@ import type { Redis } from 'ioredis';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
 import { parseIntent, type Intent } from './intent.ts';
+import { noUsage } from '../provider/usage.ts';
+import { releaseSlot } from './release.ts';
 import type { Settle } from './settle.ts';
 
 export type Reaping = { redis: Redis; names: Names; settle: Settle; log: Log };
@@ -27,27 +29,16 @@ export async function reapIntents(reaping: Reaping, isDead: (workerId: string) =
   return reaped;
 }
 
-/** One call's answer will not come, as far as anyone can know. Returns false when it was settled meanwhile. */
+/**
+ * One call's answer will not come, as far as anyone can know. Returns false when it was settled meanwhile, or was never
+ * made: then nothing is possibly billed and no attempt is spent.
+ */
 export async function reapIntent({ redis, names, settle, log }: Reaping, intent: Intent): Promise<boolean> {
   // Surely not sent: its time had not come when its sender died.
   if (intent.isReserved) {
-    const { settled } = await settle({
-      batchId: intent.batchId,
-      line: intent.line,
-      call: {
-        attemptId: intent.attemptId,
-        keyId: intent.keyId,
-        bucketId: intent.bucketId,
-        act: { kind: 'neutral' },
-        fate: 'release',
-        tokens: null,
-        costNanoUsd: null,
-        countsAsAttempt: false,
-        ledger: null,
-      },
-      end: null,
-    });
-    if (settled) log.debug({ batchId: intent.batchId, line: intent.line }, 'a reserved slot was given back');
+    if (await releaseSlot(settle, intent)) {
+      log.debug({ batchId: intent.batchId, line: intent.line }, 'a reserved slot was given back');
+    }
     return false;
   }
   const [keyName, provider] = await redis.hmget(names.key(intent.keyId), 'name', 'provider');
@@ -79,12 +70,7 @@ export async function reapIntent({ redis, names, settle, log }: Reaping, intent:
         startedAtMs: intent.sentAtMs,
         durationMs: null,
         firstTokenMs: null,
-        inputTokens: null,
-        outputTokens: null,
-        cachedTokens: null,
-        reasoningTokens: null,
-        costNanoUsd: null,
-        costSource: 'none',
+        ...noUsage,
         requestId: null,
       },
     },
