@@ -72,8 +72,9 @@ async function pinned(ctx: WorkerContext, batch: BatchRecord, requested: string)
 }
 
 export function factsFor(ctx: WorkerContext, candidate: Resolved): ModelFacts {
+  const { listing, configured } = priceOf(ctx, candidate);
   return {
-    price: priceOf(ctx, candidate).listing ?? priceOf(ctx, candidate).configured,
+    price: listing ?? configured,
     contextLength: candidate.facts.contextLength,
     tpmCounts: candidate.key.tpmCounts,
   };

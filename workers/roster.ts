@@ -5,11 +5,11 @@
  * machine and its process is gone. If it was only asleep, nothing is harmed: its job's lock is no longer its own, and
  * what it still settles meets the done bit.
  */
-import { hostname } from 'node:os';
 import { Job, type Queue } from 'bullmq';
 import type { Redis } from 'ioredis';
 import type { CompletionPayload } from '../jobs/completion.ts';
-import { messageOf, systemErrorCode } from '../src/errors.ts';
+import { messageOf } from '../src/errors.ts';
+import { isProcessGone } from '../src/process-gone.ts';
 import { reapIntents } from '../src/keys/reap.ts';
 import type { Names } from '../src/redis/names.ts';
 import { redisTimeMs } from '../src/redis/time.ts';
@@ -97,15 +97,8 @@ export async function isAlive(redis: Redis, names: Names, workerId: string): Pro
   return seenAtMs !== null && (await redisTimeMs(redis)) - Number(seenAtMs) <= deadAfterMs;
 }
 
-/** A worker id is host/process/nonce (context.ts). Our own process id with another nonce is an earlier life. */
+/** A worker id is host/process/nonce (context.ts). */
 function isGoneFromHere(id: string): boolean {
   const [host, pid] = id.split('/');
-  if (host !== hostname()) return false;
-  if (Number(pid) === process.pid) return !livingHere.has(id);
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch (error) {
-    return systemErrorCode(error) === 'ESRCH';
-  }
+  return isProcessGone(host, pid, livingHere.has(id));
 }

@@ -6,7 +6,8 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Redis } from 'ioredis';
-import { AppError, systemErrorCode } from '../errors.ts';
+import { AppError } from '../errors.ts';
+import { isProcessGone } from '../process-gone.ts';
 import type { Names } from '../redis/names.ts';
 
 export type Lease = {
@@ -90,15 +91,7 @@ export async function takeLease(
 
 function isDead(holder: string): boolean {
   const [host, pid] = holder.split(' ');
-  if (host !== hostname() || !pid) return false;
-  // Our own process id, but not our lease: an earlier life of it (a restarted container).
-  if (Number(pid) === process.pid) return !heldHere.has(holder);
-  try {
-    process.kill(Number(pid), 0);
-    return false;
-  } catch (error) {
-    return systemErrorCode(error) === 'ESRCH';
-  }
+  return isProcessGone(host, pid, heldHere.has(holder));
 }
 
 function alreadyRunning(batchId: string, holder: string): string {

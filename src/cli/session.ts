@@ -1,5 +1,4 @@
 /** What most commands open first: configuration, log, Redis (checked), names. Closed in one place. */
-import type { Command } from 'commander';
 import { loadConfig, type Config } from '../config.ts';
 import type { Log } from '../log.ts';
 import { checkServer } from '../redis/checks.ts';
@@ -48,8 +47,4 @@ export async function openSession(
     names: createNames(config.namespace),
     [Symbol.asyncDispose]: () => redis.close(),
   };
-}
-
-export function globalsOf(command: Command): Globals {
-  return command.optsWithGlobals<Globals>();
 }
