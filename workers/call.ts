@@ -9,7 +9,6 @@ import { profileOf } from '../src/provider/profile.ts';
 import { noUsage, usageOf, type Usage } from '../src/provider/usage.ts';
 import { priceOf, type Resolved } from './candidates.ts';
 import { messageOf } from '../src/errors.ts';
-import { lineRef } from '../src/keys/intent.ts';
 import { releaseSlot } from '../src/keys/release.ts';
 import type { LineRun } from './line.ts';
 
@@ -94,18 +93,23 @@ function bodyFor(run: LineRun, { key, model, body }: Resolved): string {
 }
 
 /**
- * A reserved slot is used: from here on a crash leaves a call that is possibly billed. False when it must not be, since
- * we were taken for dead meanwhile, or cannot tell anyone.
+ * A reserved slot is used: from here on a crash leaves a call that is possibly billed. False when it must not be: we
+ * were taken for dead meanwhile, the batch or the key was stopped, or we cannot tell anyone.
  */
 async function useReserved(run: LineRun, chosen: Resolved, attemptId: string): Promise<boolean> {
-  const { ctx, batch, line } = run;
+  const { ctx, line } = run;
+  const { batchId } = run.batch;
   try {
-    if (await ctx.markSent({ ref: lineRef(batch.batchId, line), attemptId })) return true;
-    ctx.circuitOf(chosen.key.provider.name).undecided();
+    const fate = await ctx.markSent({ batchId, line, attemptId, keyId: chosen.key.keyId });
+    if (fate === 'use') return true;
+    if (fate === 'lost') {
+      ctx.circuitOf(chosen.key.provider.name).undecided();
+      return false;
+    }
   } catch (error) {
-    ctx.log.debug({ batchId: batch.batchId, line, error: messageOf(error) }, 'a reserved slot cannot be used');
-    await release(run, chosen, attemptId);
+    ctx.log.debug({ batchId, line, error: messageOf(error) }, 'a reserved slot cannot be used');
   }
+  await release(run, chosen, attemptId);
   return false;
 }
 
