@@ -73,7 +73,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   const queue = createQueue(redis.connectionOptions, names);
   queue.on('error', () => undefined);
   undo.defer(() => queue.close());
-  const drain = createLedgerDrain({ redis: redis.client, names, store: options.store, log });
+  const drain = createLedgerDrain({ redis: redis.client, names, batchId, store: options.store, log });
   drain.start();
   undo.defer(() => drain.stop());
   const collector = await openCollector({

@@ -87,7 +87,10 @@ export type LowWater = { offset: number; line: number; requests: number };
 export type NewBatch = { options: z.input<typeof optionsSchema> } & Pick<
   BatchRecord,
   'name' | 'inputSha256' | 'inputMark' | 'total' | 'budgetNanoUsd' | keyof BatchFiles
->;
+> & {
+    /** Whose rows its calls become (LedgerStore). */
+    ledgerId: string;
+  };
 
 /** No hyphen: job ids and line references put one behind it. */
 export function newBatchId(): string {

@@ -105,6 +105,7 @@ async function createNew(
       inputMark: statMark(input),
       name: setup.name,
       total: validation.total,
+      ledgerId: setup.store.id,
       options,
       budgetNanoUsd: setup.budgetNanoUsd,
     });

@@ -197,7 +197,7 @@ async function goOn({ session, keyring, store, input, batch, options }: GoOn): P
     const lacksTable = batch.options.csv && !existsSync(answersFileOf(batch));
     if (lacksTable) await writeAnswersCsv(batch, config.prices);
     // What a full disk kept out of the ledger at the end is still in Redis.
-    await createLedgerDrain({ redis: redis.client, names, store, log }).flush();
+    await createLedgerDrain({ redis: redis.client, names, batchId: batch.batchId, store, log }).flush();
     const ledger = await store.batchSummary(batch.batchId);
     // And what a crash kept out of the manifest.
     await writeManifest(batch, ledger);

@@ -1,8 +1,8 @@
 -- settle: one atomic step for each answer that came (or will never come).
 --
--- KEYS  1 inflight hash   2 spend hash   3 ledger stream   4 reaped hash
---       then per batch: batch hash, done bitmap, attempts hash, results stream, held hash   then per key: key hash
---       then per bucket: bucket hash
+-- KEYS  1 inflight hash   2 spend hash   3 reaped hash
+--       then per batch: batch hash, done bitmap, attempts hash, results stream, held hash, ledger stream
+--       then per key: key hash   then per bucket: bucket hash
 -- ARGV  1 now in ms ('' = Redis TIME; tests pass a time)
 --       2 JSON [item]; an item is
 --         { ref, batch, line,
@@ -32,8 +32,16 @@
 
 local items = cjson.decode(ARGV[2])
 local shape = items.shape
-local firstKey = 4 + 5 * shape.batches
+local firstKey = 3 + 6 * shape.batches
 local firstBucket = firstKey + shape.keys
+
+-- The keys of item's batch.
+local function batchHash(item) return KEYS[6 * item.batch - 2] end
+local function doneBits(item) return KEYS[6 * item.batch - 1] end
+local function attemptsHash(item) return KEYS[6 * item.batch] end
+local function resultStream(item) return KEYS[6 * item.batch + 1] end
+local function heldHash(item) return KEYS[6 * item.batch + 2] end
+local function ledgerStream(item) return KEYS[6 * item.batch + 3] end
 
 local function readIntent(text)
   local f = split(text)
@@ -54,7 +62,7 @@ local function correctWindow(bucket, intent, reqs, tokens)
 end
 
 local function bookMoney(item, key, reserved, spent)
-  local batch = KEYS[5 * item.batch]
+  local batch = batchHash(item)
   if reserved ~= 0 then
     redis.call('HINCRBY', key, 'reserved', int(-reserved))
     redis.call('HINCRBY', batch, 'reserved', int(-reserved))
@@ -141,15 +149,15 @@ local function settleCall(item)
   local packed = redis.call('HGET', KEYS[1], item.ref)
   local intent = packed and readIntent(packed)
   if not intent or intent.attempt ~= item.attempt then
-    local assumed = tonumber(redis.call('HGET', KEYS[4], item.attempt) or '')
+    local assumed = tonumber(redis.call('HGET', KEYS[3], item.attempt) or '')
     if not assumed or item.unknown then return 0, '', 0, false end
     -- Given up before, and yet here is the answer: the real cost takes the place of the assumed one. As an attempt it
     -- was counted then.
-    redis.call('HDEL', KEYS[4], item.attempt)
+    redis.call('HDEL', KEYS[3], item.attempt)
     bookMoney(item, key, 0, (item.release and 0 or item.cost or assumed) - assumed)
     if item.ledger then
-      redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger])
-      redis.call('HINCRBY', KEYS[5 * item.batch], 'possiblyBilled', -1)
+      redis.call('XADD', ledgerStream(item), '*', 'e', ARGV[item.ledger])
+      redis.call('HINCRBY', batchHash(item), 'possiblyBilled', -1)
     end
     return 1, '', 0, false
   end
@@ -157,7 +165,7 @@ local function settleCall(item)
   redis.call('HDEL', KEYS[1], item.ref)
   redis.call('HINCRBY', key, 'inflight', -1)
   if item.told then learnFromHeader(key, item.told) end
-  if item.hold then redis.call('HSET', KEYS[4 + 5 * item.batch], item.line, item.hold) end
+  if item.hold then redis.call('HSET', heldHash(item), item.line, item.hold) end
   local standing, comesBack = actOnKeys(item, key, bucket, intent)
   if item.release then
     correctWindow(bucket, intent, -1, -intent.tokens)
@@ -165,24 +173,24 @@ local function settleCall(item)
     bookMoney(item, key, intent.cost, 0)
   elseif item.unknown then
     bookMoney(item, key, intent.cost, intent.cost)
-    redis.call('HSET', KEYS[4], item.attempt, int(intent.cost))
-    redis.call('PEXPIRE', KEYS[4], 86400000)
-    redis.call('HINCRBY', KEYS[5 * item.batch], 'possiblyBilled', 1)
+    redis.call('HSET', KEYS[3], item.attempt, int(intent.cost))
+    redis.call('PEXPIRE', KEYS[3], 86400000)
+    redis.call('HINCRBY', batchHash(item), 'possiblyBilled', 1)
   else
     if item.tokens then correctWindow(bucket, intent, 0, item.tokens - intent.tokens) end
     bookMoney(item, key, intent.cost, item.cost or 0)
   end
-  if item.ledger then redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger]) end
+  if item.ledger then redis.call('XADD', ledgerStream(item), '*', 'e', ARGV[item.ledger]) end
   return 1, standing, comesBack, item.count
 end
 
 local function endLine(item)
-  local batch = KEYS[5 * item.batch]
-  if redis.call('SETBIT', KEYS[1 + 5 * item.batch], item.line, 1) == 1 then return 0 end
+  local batch = batchHash(item)
+  if redis.call('SETBIT', doneBits(item), item.line, 1) == 1 then return 0 end
   local result, final = ARGV[item.result], item.final
-  redis.call('XADD', KEYS[3 + 5 * item.batch], '*', 't', final.to, 'l', item.line, 'r', result)
-  redis.call('HDEL', KEYS[2 + 5 * item.batch], item.line)
-  redis.call('HDEL', KEYS[4 + 5 * item.batch], item.line)
+  redis.call('XADD', resultStream(item), '*', 't', final.to, 'l', item.line, 'r', result)
+  redis.call('HDEL', attemptsHash(item), item.line)
+  redis.call('HDEL', heldHash(item), item.line)
   redis.call('HINCRBY', batch, final.to == 'o' and 'completed' or 'failed', 1)
   redis.call('HINCRBY', batch, 'resultBytes', #result)
   if final.code then redis.call('HINCRBY', batch, 'error:' .. final.code, 1) end
@@ -200,12 +208,12 @@ for n, item in ipairs(items.items) do
     if ended == 1 and item.attempt and settled == 0 then
       settled = 1
       bookMoney(item, KEYS[firstKey + item.key], 0, item.cost or 0)
-      if item.ledger then redis.call('XADD', KEYS[3], '*', 'e', ARGV[item.ledger]) end
+      if item.ledger then redis.call('XADD', ledgerStream(item), '*', 'e', ARGV[item.ledger]) end
     end
   elseif item.count then
-    local hash = KEYS[2 + 5 * item.batch]
+    local hash = attemptsHash(item)
     -- A line that has ended keeps no count: nobody would remove it.
-    if counts and redis.call('GETBIT', KEYS[1 + 5 * item.batch], item.line) == 0 then
+    if counts and redis.call('GETBIT', doneBits(item), item.line) == 0 then
       attempts = redis.call('HINCRBY', hash, item.line, 1)
     else
       attempts = tonumber(redis.call('HGET', hash, item.line) or 0)

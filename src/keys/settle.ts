@@ -114,7 +114,6 @@ export function createSettle(options: { redis: Redis; names: Names; now?: () => 
       [
         names.inflight,
         names.spend,
-        names.ledger,
         names.reaped,
         ...batches.values.flatMap((id) => [
           names.batch(id),
@@ -122,6 +121,7 @@ export function createSettle(options: { redis: Redis; names: Names; now?: () => 
           names.attempts(id),
           names.results(id),
           names.held(id),
+          names.ledger(id),
         ]),
         ...keys.values.map((id) => names.key(id)),
         ...buckets.values.map((id) => names.bucket(id)),

@@ -1,18 +1,17 @@
 /**
  * Moves ledger entries from their stream in Redis, where every answer's settle puts them, into the store. An entry
  * leaves Redis only after the store has committed it: a crash between the two repeats the chunk, which the primary key
- * absorbs. One process drains a namespace, by a lease that only saves work: two at once would do no harm.
+ * absorbs. Each batch has a stream of its own, since batches of several ledgers may share a Redis; whoever runs the batch
+ * drains it. Two at once do no harm.
  *
  *     settle ─► stream ─► read a chunk ─► insert, commit ─► delete the chunk
  *                              └─ not an entry ─► dead-letter stream, one error line in the log
  */
-import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
-import { loadScript, type Script } from '../redis/script.ts';
 import { explainRedisError } from '../redis/trouble.ts';
 import { ledgerEntrySchema, type LedgerEntry } from './entry.ts';
 import type { LedgerStore } from './store.ts';
@@ -20,18 +19,17 @@ import type { LedgerStore } from './store.ts';
 /** Half a megabyte from Redis, ten milliseconds in SQLite: big enough to be fast, small enough not to hold anyone up. */
 const chunkEntries = 1000;
 const retryMaxMs = 10_000;
-/** How long stopping waits for Redis; what it leaves behind, the next chunk and the lease's expiry put right. */
+/** How long stopping waits for Redis; what it leaves behind, the next drain puts right. */
 const stopGraceMs = 1000;
 
 export type LedgerDrainOptions = {
   redis: Redis;
   names: Names;
+  batchId: string;
   store: LedgerStore;
   log: Log;
   /** How often an empty stream is looked at. Default 500. */
   pollMs?: number;
-  /** After how long without a sign of life another process takes over. Default 15000. */
-  leaseMs?: number;
 };
 
 type StreamEntry = [id: string, fields: string[]];
@@ -42,29 +40,26 @@ export function createLedgerDrain(options: LedgerDrainOptions): LedgerDrain {
 
 export class LedgerDrain {
   readonly #redis: Redis;
-  readonly #names: Names;
+  readonly #stream: string;
+  readonly #deadLetters: string;
   readonly #store: LedgerStore;
   readonly #log: Log;
   readonly #pollMs: number;
-  readonly #leaseMs: number;
-  readonly #leaseScript: Script;
-  readonly #token = randomUUID();
   /** `stop` ends the waiting and takes no new chunk; `abandon`, a grace later, ends the commands under way. */
   #running: { stop: AbortController; abandon: AbortController; ended: Promise<void> } | null = null;
 
   constructor(options: LedgerDrainOptions) {
     this.#redis = options.redis;
-    this.#names = options.names;
+    this.#stream = options.names.ledger(options.batchId);
+    this.#deadLetters = options.names.ledgerDead;
     this.#store = options.store;
     this.#log = options.log;
     this.#pollMs = options.pollMs ?? 500;
-    this.#leaseMs = options.leaseMs ?? 15_000;
-    this.#leaseScript = loadScript(options.redis, 'ledger-lease.lua', import.meta.url);
   }
 
   /**
-   * Moves one chunk, whoever holds the lease, and returns how many entries left the stream. Errors: the store's
-   * (AppError `disk`) and Redis's; nothing is lost by either.
+   * Moves one chunk, and returns how many entries left the stream. Errors: the store's (AppError `disk`) and Redis's;
+   * nothing is lost by either.
    */
   async drainOnce(): Promise<number> {
     return this.#drainChunk(new AbortController().signal);
@@ -91,14 +86,8 @@ export class LedgerDrain {
     this.#running = null;
     stop.abort();
     const grace = setTimeout(() => abandon.abort(), stopGraceMs);
-    try {
-      await ended;
-      if (this.#redis.status === 'ready') await unlessAborted(abandon.signal, this.#lease(0));
-    } catch (error) {
-      this.#log.debug({ reason: messageOf(error) }, 'ledger lease not released, it expires');
-    } finally {
-      clearTimeout(grace);
-    }
+    await ended;
+    clearTimeout(grace);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -106,16 +95,15 @@ export class LedgerDrain {
   }
 
   /**
-   * A poll, not a blocking read: the lease wants a regular command anyway, no second connection has to be kept alive
-   * through outages, and entries that trickle in are committed together instead of with one fsync each.
+   * A poll, not a blocking read: no second connection has to be kept alive through outages, and entries that trickle in
+   * are committed together instead of with one fsync each.
    */
   async #run(stop: AbortSignal, abandon: AbortSignal): Promise<void> {
     let failures = 0;
     while (!stop.aborted) {
       let waitMs = this.#pollMs;
       try {
-        const isHolder = await unlessAborted(abandon, this.#lease(this.#leaseMs));
-        if (isHolder && (await this.#drainChunk(abandon)) === chunkEntries) waitMs = 0;
+        if ((await this.#drainChunk(abandon)) === chunkEntries) waitMs = 0;
         if (failures > 0) this.#log.info({ failures }, 'ledger is drained again');
         failures = 0;
       } catch (error) {
@@ -131,13 +119,8 @@ export class LedgerDrain {
     }
   }
 
-  /** Takes or renews the lease; 0 releases it. Returns whether this drain holds it now. */
-  async #lease(leaseMs: number): Promise<boolean> {
-    return (await this.#leaseScript([this.#names.ledgerLease], [this.#token, String(leaseMs)])) === 1;
-  }
-
   async #drainChunk(abandon: AbortSignal): Promise<number> {
-    const chunk = await unlessAborted(abandon, this.#redis.xrange(this.#names.ledger, '-', '+', 'COUNT', chunkEntries));
+    const chunk = await unlessAborted(abandon, this.#redis.xrange(this.#stream, '-', '+', 'COUNT', chunkEntries));
     if (chunk.length === 0) return 0;
     const entries: LedgerEntry[] = [];
     const strangers: (Stranger & { id: string })[] = [];
@@ -156,15 +139,15 @@ export class LedgerDrain {
     const ids = chunk.map(([id]) => id);
     const [first] = strangers;
     if (!first) {
-      await this.#redis.xdel(this.#names.ledger, ...ids);
+      await this.#redis.xdel(this.#stream, ...ids);
       return;
     }
-    const deadLetter = this.#names.ledgerDead;
+    const deadLetter = this.#deadLetters;
     const transaction = this.#redis.multi();
     for (const { id, reason, fields } of strangers) {
       transaction.xadd(deadLetter, '*', 'id', id, 'reason', reason, ...fields);
     }
-    transaction.xdel(this.#names.ledger, ...ids);
+    transaction.xdel(this.#stream, ...ids);
     await transaction.exec();
     this.#log.error(
       { entries: strangers.length, firstId: first.id, reason: first.reason, stream: deadLetter },

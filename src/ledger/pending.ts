@@ -1,4 +1,4 @@
-/** Moves what still waits in Redis into the ledger file, so that a report is up to date. */
+/** Moves what still waits in Redis for this ledger into its file, so that a report is up to date. */
 import type { Redis } from 'ioredis';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
@@ -7,10 +7,17 @@ import { openSqliteLedger } from './sqlite.ts';
 
 export async function drainPending(options: { redis: Redis; names: Names; log: Log; file: string }): Promise<void> {
   const { redis, names, log, file } = options;
-  if ((await redis.xlen(names.ledger)) === 0) return;
+  const waiting: { batchId: string; ledgerId: string | null }[] = [];
+  for (const batchId of await redis.smembers(names.batches)) {
+    if ((await redis.xlen(names.ledger(batchId))) === 0) continue;
+    waiting.push({ batchId, ledgerId: await redis.hget(names.batch(batchId), 'ledgerId') });
+  }
+  if (waiting.length === 0) return;
   const store = openSqliteLedger(file);
   try {
-    await createLedgerDrain({ redis, names, store, log }).flush();
+    for (const { batchId, ledgerId } of waiting) {
+      if (ledgerId === store.id) await createLedgerDrain({ redis, names, batchId, store, log }).flush();
+    }
   } finally {
     await store.close();
   }

@@ -71,6 +71,7 @@ export function openSqliteLedger(file: string): LedgerStore {
   const database = openLedgerFile(file);
   const insert = database.prepare(insertSql);
   return {
+    id: String(database.prepare('select id from identity').get()?.['id']),
     async insert(entries) {
       if (entries.length === 0) return;
       inTransaction(file, database, 'immediate', () => {

@@ -43,11 +43,9 @@ export function createNames(namespace: string) {
     results: (batchId: string) => `${tag}:batch:${batchId}:results`,
     /** String with expiry: the process that produces and collects this batch. */
     lease: (batchId: string) => `${tag}:batch:${batchId}:lease`,
-    /** Stream: ledger entries on their way to SQL. */
-    ledger: `${tag}:ledger`,
+    /** Stream: a batch's ledger entries on their way to SQL. */
+    ledger: (batchId: string) => `${tag}:batch:${batchId}:ledger`,
     /** Stream: ledger entries that could not be read, kept for a person to look at. */
     ledgerDead: `${tag}:ledger:dead`,
-    /** String with expiry: the process that drains the ledger stream. */
-    ledgerLease: `${tag}:ledger:lease`,
   } as const;
 }

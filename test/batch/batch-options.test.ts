@@ -6,7 +6,16 @@ const redis = testRedis();
 
 const options = { model: null, attempts: 3, deadlineMs: 1000, skipInvalid: false, pinModels: false, ordered: true };
 const files = { inputFile: '/in', outputFile: '/out', errorFile: '/errors', manifestFile: '/manifest' };
-const batch = { ...files, name: 'X', options, inputSha256: 'a', inputMark: 'b', total: 1, budgetNanoUsd: null };
+const batch = {
+  ...files,
+  name: 'X',
+  options,
+  inputSha256: 'a',
+  inputMark: 'b',
+  total: 1,
+  budgetNanoUsd: null,
+  ledgerId: 'ledger',
+};
 
 test('a batch that was begun before there were tables is one without', async () => {
   await createBatch(redis.client, redis.names, 'batch_old', batch);

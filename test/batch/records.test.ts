@@ -19,6 +19,7 @@ const batch = {
   manifestFile: '/out/prompts.manifest.json',
   inputSha256: 'ab12',
   inputMark: '1 2 3',
+  ledgerId: 'ledger',
   total: 120,
   options: { model: 'fast', attempts: 3, deadlineMs: 5000, skipInvalid: true, pinModels: true, ordered: true },
   budgetNanoUsd: 20_000_000_000,
@@ -28,7 +29,7 @@ describe('a batch’s record', () => {
   it('comes back as it was made', async () => {
     const batchId = newBatchId();
     await createBatch(client, names, batchId, batch);
-    const { options, ...fields } = batch;
+    const { options, ledgerId: _, ...fields } = batch;
     expect(await loadBatch(client, names, batchId)).toMatchObject({
       ...fields,
       batchId,

@@ -50,6 +50,7 @@ export async function createBatchWorld(
     manifestFile: file('manifest.json'),
     inputSha256: 'e3b0c442',
     inputMark: '0 0 0',
+    ledgerId: 'ledger',
     total: options.total ?? 100,
     options: { model: null, attempts: 5, deadlineMs: 60_000, skipInvalid: false, pinModels: false, ordered: false },
     budgetNanoUsd: null,

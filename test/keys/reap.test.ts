@@ -23,7 +23,7 @@ const isDead =
     workers.includes(workerId);
 
 async function ledger({ names }: World): Promise<Record<string, unknown>[]> {
-  const entries = await client.xrange(names.ledger, '-', '+');
+  const entries = await client.xrange(names.ledger(batchId), '-', '+');
   return entries.map(([, fields]) => JSON.parse(fields[1] as string) as Record<string, unknown>);
 }
 

@@ -1,12 +1,12 @@
 /** Slots reserved ahead: what a crash leaves of them, before and after their call went out. */
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
-import { lineRef, parseIntent } from '../../src/keys/intent.ts';
+import { parseIntent } from '../../src/keys/intent.ts';
 import { reapIntents } from '../../src/keys/reap.ts';
 import { createMarkSent } from '../../src/keys/sent.ts';
 import { createSettle } from '../../src/keys/settle.ts';
 import { testRedis } from '../support/redis.ts';
-import { createWorlds, makeKey, type World } from './world.ts';
+import { batchId, createWorlds, makeKey, type World } from './world.ts';
 
 const redis = testRedis();
 const createWorld = createWorlds(redis);
@@ -26,6 +26,8 @@ async function intentOf(world: World, line: number) {
   return parseIntent(ref!, (await redis.client.hget(world.names.inflight, ref!))!);
 }
 
+const slotOf = (attemptId: string) => ({ batchId, line: 3, attemptId, keyId: 'id-a' });
+
 const bury = (world: World) => {
   const { client } = redis;
   const { names } = world;
@@ -41,14 +43,13 @@ test('a reserved slot of a dead worker is given back, and nothing of it is possi
   const key = await world.hash(world.names.key('id-a'));
   expect(key).toMatchObject({ inflight: '0', reserved: '0' });
   expect(Number(key['spent'] ?? 0)).toBe(0);
-  expect(await redis.client.xlen(world.names.ledger)).toBe(2);
+  expect(await redis.client.xlen(world.names.ledger(batchId))).toBe(2);
 });
 
 test('once its call has gone out it is possibly billed as any other', async () => {
   const world = await setup();
   const markSent = createMarkSent({ redis: redis.client, names: world.names });
-  const { ref } = await intentOf(world, 3);
-  expect(await markSent({ ref, attemptId: 'a3' })).toBe(true);
+  expect(await markSent(slotOf('a3'))).toBe('use');
   expect(await intentOf(world, 3)).toMatchObject({ isReserved: false, attemptId: 'a3' });
   expect(await bury(world)).toBe(3);
   expect(Number((await world.hash(world.names.key('id-a')))['spent'])).toBe(70);
@@ -57,10 +58,30 @@ test('once its call has gone out it is possibly billed as any other', async () =
 test('a worker that was buried alive is told not to send', async () => {
   const world = await setup();
   const markSent = createMarkSent({ redis: redis.client, names: world.names });
-  const { ref } = await intentOf(world, 3);
   await bury(world);
-  expect(await markSent({ ref, attemptId: 'a3' })).toBe(false);
+  expect(await markSent(slotOf('a3'))).toBe('lost');
   await world.ask({ line: 3, attempt: 'other' });
-  expect(await markSent({ ref, attemptId: 'a3' })).toBe(false);
-  expect(await markSent({ ref: lineRef('none', 1), attemptId: 'a3' })).toBe(false);
+  expect(await markSent(slotOf('a3'))).toBe('lost');
+  expect(await markSent({ ...slotOf('a3'), batchId: 'none' })).toBe('lost');
+});
+
+test.each([
+  ['the batch was stopped', (world: World) => [world.names.batch(batchId), { status: 'paused' }]],
+  ['the key was retired', (world: World) => [world.names.key('id-a'), { standing: 'retired', reason: 'revoked' }]],
+  ['the key was drained', (world: World) => [world.names.key('id-a'), { standing: 'draining' }]],
+  ['the key cools', (world: World) => [world.names.key('id-a'), { standing: 'cooling' }]],
+] as const)('a reserved slot is not used once %s, and stays to be given back', async (_, change) => {
+  const world = await setup();
+  const markSent = createMarkSent({ redis: redis.client, names: world.names });
+  const [name, fields] = change(world) as [string, Record<string, string>];
+  await redis.client.hset(name, fields);
+  expect(await markSent(slotOf('a3'))).toBe('closed');
+  expect(await intentOf(world, 3)).toMatchObject({ isReserved: true });
+});
+
+test('the one request that tries a key after its trouble goes out', async () => {
+  const world = await setup();
+  const markSent = createMarkSent({ redis: redis.client, names: world.names });
+  await redis.client.hset(world.names.key('id-a'), { standing: 'cooling', probe: 'a3' });
+  expect(await markSent(slotOf('a3'))).toBe('use');
 });

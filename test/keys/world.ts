@@ -188,6 +188,6 @@ export const ref = (line: number) => lineRef(batchId, line);
 
 /** The outcomes of the ledger's rows on their way to SQL, oldest first. */
 export async function ledgerOutcomes({ redis, names }: World): Promise<string[]> {
-  const entries = await redis.xrange(names.ledger, '-', '+');
+  const entries = await redis.xrange(names.ledger(batchId), '-', '+');
   return entries.map(([, fields]) => (JSON.parse(fields[1] as string) as { outcome: string }).outcome);
 }

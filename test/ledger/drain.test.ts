@@ -24,6 +24,7 @@ let file: string;
 let store: LedgerStore;
 let logged: Record<string, unknown>[];
 let count = 0;
+const batchId = 'b1';
 
 const log = pino(
   { level: 'debug' },
@@ -53,11 +54,11 @@ beforeEach(() => {
 afterEach(async () => store.close());
 
 const createDrain = (changes: Partial<LedgerDrainOptions> = {}) =>
-  createLedgerDrain({ redis, names, store, log, pollMs: 10, ...changes });
+  createLedgerDrain({ redis, names, batchId, store, log, pollMs: 10, ...changes });
 
 async function append(entries: LedgerEntry[]): Promise<void> {
   const pipeline = redis.pipeline();
-  for (const one of entries) pipeline.xadd(names.ledger, '*', 'e', JSON.stringify(one));
+  for (const one of entries) pipeline.xadd(names.ledger(batchId), '*', 'e', JSON.stringify(one));
   await pipeline.exec();
 }
 
@@ -69,7 +70,7 @@ describe('one chunk', () => {
     await append([entry(), unknownEntry({ attemptId: 'b1-2#1' })]);
     const drain = createDrain();
     expect(await drain.drainOnce()).toBe(2);
-    expect(await redis.xlen(names.ledger)).toBe(0);
+    expect(await redis.xlen(names.ledger(batchId))).toBe(0);
     expect(await store.usage({ by: null })).toMatchObject([{ attempts: 2, completed: 1, possiblyBilled: 1 }]);
     expect(await drain.drainOnce()).toBe(0);
   });
@@ -78,9 +79,9 @@ describe('one chunk', () => {
     await append(numberedEntries(2500));
     const drain = createDrain();
     expect(await drain.drainOnce()).toBe(1000);
-    expect(await redis.xlen(names.ledger)).toBe(1500);
+    expect(await redis.xlen(names.ledger(batchId))).toBe(1500);
     await drain.flush();
-    expect(await redis.xlen(names.ledger)).toBe(0);
+    expect(await redis.xlen(names.ledger(batchId))).toBe(0);
     expect(await attempts()).toBe(2500);
   });
 
@@ -102,17 +103,17 @@ describe('one chunk', () => {
         const insert = store.insert;
         store.insert = async (entries) => { await insert(entries); process.kill(process.pid, 'SIGKILL'); };
         const redis = new Redis({ path: ${JSON.stringify(server.socket)} });
-        await createLedgerDrain({ redis, store, names: createNames(${JSON.stringify(names.namespace)}), log: createLog() }).drainOnce();
+        await createLedgerDrain({ redis, store, names: createNames(${JSON.stringify(names.namespace)}), batchId: ${JSON.stringify(batchId)}, log: createLog() }).drainOnce();
         `,
       ],
       { stdio: ['ignore', 'inherit', 'inherit'], cwd: path.resolve(import.meta.dirname, '../..') },
     );
     expect(await once(child, 'exit')).toEqual([null, 'SIGKILL']);
     expect(await attempts()).toBe(1000);
-    expect(await redis.xlen(names.ledger)).toBe(1200);
+    expect(await redis.xlen(names.ledger(batchId))).toBe(1200);
     await createDrain().flush();
     expect(await attempts()).toBe(1200);
-    expect(await redis.xlen(names.ledger)).toBe(0);
+    expect(await redis.xlen(names.ledger(batchId))).toBe(0);
   });
 
   test('stays in the stream when the store cannot take it', async () => {
@@ -122,21 +123,21 @@ describe('one chunk', () => {
       insert: async () => Promise.reject(new AppError('disk', 'the disk is full')),
     };
     await expect(createDrain({ store: full }).flush()).rejects.toMatchObject({ code: 'disk' });
-    expect(await redis.xlen(names.ledger)).toBe(1);
+    expect(await redis.xlen(names.ledger(batchId))).toBe(1);
     await createDrain().flush();
     expect(await attempts()).toBe(1);
   });
 
   test('sets entries aside that are none, as they came, and goes on with the rest', async () => {
-    await redis.xadd(names.ledger, '1-1', 'e', '{"cut');
+    await redis.xadd(names.ledger(batchId), '1-1', 'e', '{"cut');
     await append([entry()]);
     const newer = JSON.stringify({ ...entry({ attemptId: 'newer' }), outcome: 'teleported' });
-    await redis.xadd(names.ledger, '*', 'e', newer);
-    await redis.xadd(names.ledger, '*', 'other', 'field');
+    await redis.xadd(names.ledger(batchId), '*', 'e', newer);
+    await redis.xadd(names.ledger(batchId), '*', 'other', 'field');
     const farFuture = JSON.stringify(entry({ attemptId: 'far', startedAtMs: 8.64e15 + 1 }));
-    await redis.xadd(names.ledger, '*', 'e', farFuture);
+    await redis.xadd(names.ledger(batchId), '*', 'e', farFuture);
     await createDrain().flush();
-    expect(await redis.xlen(names.ledger)).toBe(0);
+    expect(await redis.xlen(names.ledger(batchId))).toBe(0);
     expect(await attempts()).toBe(1);
     const aside = (await redis.xrange(names.ledgerDead, '-', '+')).map(([, fields]) => fields);
     expect(aside).toEqual([
@@ -150,52 +151,28 @@ describe('one chunk', () => {
 });
 
 describe('a started drain', () => {
-  test('moves what comes until it is stopped, and gives the lease back', async () => {
+  test('moves what comes until it is stopped', async () => {
     const drain = createDrain();
     drain.start();
     await append([entry()]);
     await eventually(async () => expect(await attempts()).toBe(1));
     await append(numberedEntries(1500));
     await eventually(async () => expect(await attempts()).toBe(1500));
-    expect(await redis.exists(names.ledgerLease)).toBe(1);
     await drain.stop();
-    expect(await redis.exists(names.ledgerLease)).toBe(0);
     await append([entry({ attemptId: 'later' })]);
-    expect(await redis.xlen(names.ledger)).toBe(1);
+    expect(await redis.xlen(names.ledger(batchId))).toBe(1);
   });
 
-  test('leaves the work to the holder of the lease and takes over when that one stops', async () => {
-    let inserts = 0;
-    const counting: LedgerStore = {
-      ...store,
-      insert: async (entries) => {
-        inserts += 1;
-        return store.insert(entries);
-      },
-    };
+  test('leaves the entries of other batches alone, and two of one batch do no harm', async () => {
+    await redis.xadd(names.ledger('other'), '*', 'e', JSON.stringify(entry({ attemptId: 'of another ledger' })));
     await using first = createDrain();
+    await using second = createDrain();
     first.start();
-    await eventually(async () => expect(await redis.exists(names.ledgerLease)).toBe(1));
-    await using second = createDrain({ store: counting });
     second.start();
-    await append(numberedEntries(20));
-    await eventually(async () => expect(await attempts()).toBe(20));
-    expect(inserts).toBe(0);
-    await first.stop();
-    await append([entry({ attemptId: 'later' })]);
-    await eventually(async () => expect(await attempts()).toBe(21));
-    expect(inserts).toBe(1);
-  });
-
-  test('takes over when the lease of a dead process expires, and leaves a lease alone that is not its own', async () => {
-    await redis.set(names.ledgerLease, 'of a dead process', 'PX', 300);
-    await append([entry()]);
-    await using drain = createDrain();
-    drain.start();
-    await eventually(async () => expect(await attempts()).toBe(1));
-    await redis.set(names.ledgerLease, 'of another process', 'PX', 60_000);
-    await drain.stop();
-    expect(await redis.get(names.ledgerLease)).toBe('of another process');
+    await append(numberedEntries(2500));
+    await eventually(async () => expect(await redis.xlen(names.ledger(batchId))).toBe(0));
+    await eventually(async () => expect(await attempts()).toBe(2500));
+    expect(await redis.xlen(names.ledger('other'))).toBe(1);
   });
 
   test('tries on while the store cannot take entries, and says so once', async () => {
@@ -232,7 +209,8 @@ describe('a started drain', () => {
   test('stops although Redis is away', async () => {
     const drain = createDrain();
     drain.start();
-    await eventually(async () => expect(await redis.exists(names.ledgerLease)).toBe(1));
+    await append([entry()]);
+    await eventually(async () => expect(await attempts()).toBe(1));
     await server.kill();
     await drain.stop();
     await server.start();
