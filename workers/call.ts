@@ -57,6 +57,9 @@ export async function callProvider(
     sender: chosen.key,
     isStreamed: isStreamed(run),
     body: bodyFor(run, chosen),
+    // A stream shows by its pieces whether it hangs. Once taken for hung, a line has the whole time.
+    ...(!isStreamed(run) &&
+      !run.hasHung && { isHung: (ms) => ctx.patience.isHung(chosen.model, run.size.maxTokens, ms) }),
     onSent: () => ctx.lateness.note(chosen.key, performance.now() - dueAtMs),
   });
   const answer = withCleanRequestId(received, redact);
@@ -64,7 +67,11 @@ export async function callProvider(
   const outcome = classify(provider.kind, answer, { nowMs: Date.now(), json, redact });
   const header = answer.tag === 'http' ? answer.headers['x-cm-cost'] : undefined;
   const usage = json === undefined ? noUsage : usageOf(json, { header, ...priceOf(ctx, chosen) });
-  if (outcome.tag === 'complete') ctx.estimator.learn(chosen.model, run.size, usage);
+  if (answer.tag === 'failure' && answer.code === 'hung') run.hasHung = true;
+  if (outcome.tag === 'complete') {
+    ctx.estimator.learn(chosen.model, run.size, usage);
+    ctx.patience.learn(chosen.model, run.size.maxTokens, answer.durationMs);
+  }
   return { tag: 'answered', attemptId, chosen, answer, outcome, usage, startedAtMs };
 }
 

@@ -3,7 +3,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import type { Redis } from 'ioredis';
+import type { Redis } from '../src/redis/client.ts';
 import type { Config } from '../src/config.ts';
 import { createEstimator, type Estimator } from '../src/keys/estimate.ts';
 import type { Key, Keyring } from '../src/keys/keyring.ts';
@@ -15,6 +15,7 @@ import { createSettle, type Settle } from '../src/keys/settle.ts';
 import type { Log } from '../src/log.ts';
 import { createCircuit, type Circuit } from '../src/provider/circuit.ts';
 import type { Client } from '../src/provider/client.ts';
+import { createPatience, type Patience } from '../src/provider/patience.ts';
 import type { Names } from '../src/redis/names.ts';
 import { settleSurely } from './settling.ts';
 
@@ -34,6 +35,7 @@ export type WorkerContext = {
   markSent: MarkSent;
   estimator: Estimator;
   lateness: Lateness;
+  patience: Patience;
   circuitOf: (provider: string) => Circuit;
   /**
    * Key id → when (performance.now) an answer closed it, for a while or for good. A slot granted before that is void:
@@ -74,6 +76,7 @@ export function createContext(options: ContextOptions): WorkerContext {
     markSent: createMarkSent({ redis, names }),
     estimator: createEstimator(),
     lateness: createLateness({ redis, names, log: options.log }),
+    patience: createPatience(),
     closedAtMs: new Map(),
     toldRpm: new Map(),
     exclusions: createExclusions(),

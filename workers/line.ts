@@ -43,6 +43,8 @@ export type LineRun = {
   waitingSinceMs: number;
   /** A stream of this line was cut or stood still: from then on its answers are asked for whole. */
   hasBrokenStream: boolean;
+  /** A call of this line was given up as hung (provider/patience.ts). */
+  hasHung: boolean;
 };
 
 let attemptCounter = 0;
@@ -67,6 +69,7 @@ export async function runLine({ held: approval, ...start }: LineStart, text: str
     modelErrors: 0,
     waitingSinceMs: performance.now(),
     hasBrokenStream: false,
+    hasHung: false,
   };
   if (approval) return askApproval(run, approval);
   if (hasKilledTooMany(run)) return endKiller(run);

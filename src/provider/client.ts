@@ -25,6 +25,8 @@ export type ChatCall = {
   /** The answer comes in pieces: a long silence is a failure. */
   isStreamed?: boolean;
   headers?: Record<string, string>;
+  /** Asked now and then of a call that lasts; a yes ends it with the failure `hung`. */
+  isHung?: (elapsedMs: number) => boolean;
   /** Called once, right before the request goes onto the wire; without it nothing was billed. */
   onSent?: () => void;
 };
@@ -70,7 +72,7 @@ export function createClient(options: ClientOptions): Client {
 
   const urlOf = ({ provider }: Sender, path: string) => new URL(provider.baseUrl + path);
   return {
-    chat({ sender, body, isStreamed = false, headers, onSent }) {
+    chat({ sender, body, isStreamed = false, headers, isHung, onSent }) {
       const profile = profileOf(sender.provider.kind);
       return exchange({
         url: urlOf(sender, profile.chatPath),
@@ -84,6 +86,7 @@ export function createClient(options: ClientOptions): Client {
         body,
         timeoutMs: options.attemptTimeoutMs,
         idleTimeoutMs: isStreamed ? (options.idleTimeoutMs ?? defaultIdleTimeoutMs) : null,
+        isHung,
         onSent,
       });
     },
@@ -94,6 +97,7 @@ export function createClient(options: ClientOptions): Client {
         headers: { ...profileOf(sender.provider.kind).authHeaders(sender), accept: 'application/json' },
         timeoutMs: getTimeoutMs,
         idleTimeoutMs: null,
+        isHung: undefined,
         onSent: undefined,
       });
     },

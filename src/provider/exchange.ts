@@ -17,12 +17,15 @@ export type ExchangeOptions = {
   timeoutMs: number;
   /** Between two pieces of a stream, and before the first; null: only `timeoutMs` counts. */
   idleTimeoutMs: number | null;
+  /** Asked now and then of a call that lasts: is it worth waiting for? */
+  isHung: ((elapsedMs: number) => boolean) | undefined;
   /** Called once, right before the request goes onto the wire; without it nothing was billed. */
   onSent: (() => void) | undefined;
 };
 
 export type Exchange = { answer: Promise<Answer>; abort: () => void };
 
+const hungCheckEveryMs = 1000;
 /** A completion is some kilobytes; whoever sends more than this is no chat API. */
 const largestBodyBytes = 64 * 1024 * 1024;
 
@@ -58,7 +61,15 @@ export function startExchange(agent: Agent, options: ExchangeOptions): Exchange 
     };
     abort = () => fail('aborted', 'the call was ended by us');
     const { timeoutMs } = options;
-    const timer = setTimeout(() => fail('timeout', `no whole answer within ${timeoutMs} ms`), timeoutMs);
+    const begunAt = performance.now();
+    const look = () => {
+      const leftMs = timeoutMs - (performance.now() - begunAt);
+      if (leftMs < 1) return fail('timeout', `no whole answer within ${timeoutMs} ms`);
+      if (isSent && options.isHung?.(sinceSent()))
+        return fail('hung', `no answer after ${sinceSent()} ms, far longer than others take`);
+      timer = setTimeout(look, Math.min(leftMs, hungCheckEveryMs));
+    };
+    let timer = setTimeout(look, Math.min(timeoutMs, hungCheckEveryMs));
 
     const { url, method, headers: requestHeaders, body } = options;
     const request = { origin: url.origin, path: url.pathname + url.search, method, headers: requestHeaders };
