@@ -10,6 +10,7 @@ import { ledgerOutcomeOf } from '../src/provider/outcome.ts';
 import { toldRpm } from '../src/provider/rate-headers.ts';
 import type { HeldApproval } from './approvals.ts';
 import { isStreamed, type AnsweredCall } from './call.ts';
+import { leftToOthers } from './elsewhere.ts';
 import type { LineResult, LineRun } from './line.ts';
 
 /** What the switch decides; `carryOut` does it, in one settle. */
@@ -127,12 +128,14 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
       run.modelErrors += 1;
       // Every key may refuse once; a second refusal of a freshly listed pair is the provider's last word.
       const mayGoOn = run.modelErrors <= ctx.keyring.keys.length;
-      return carryOut(run, call, {
+      const left = mayGoOn ? null : await leftToOthers(run);
+      const result = await carryOut(run, call, {
         key: { kind: 'ok' },
         countsAsAttempt: false,
-        end: mayGoOn ? null : failed(run, call),
+        end: mayGoOn || left ? null : failed(run, call),
         pauseMs: run.modelErrors > 1 ? backoffBaseMs : 0,
       });
+      return result ?? left;
     }
 
     case 'misconfigured': {

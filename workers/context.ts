@@ -17,6 +17,7 @@ import { createCircuit, type Circuit } from '../src/provider/circuit.ts';
 import type { Client } from '../src/provider/client.ts';
 import { createPatience, type Patience } from '../src/provider/patience.ts';
 import type { Names } from '../src/redis/names.ts';
+import { createElsewhere, type Elsewhere } from './elsewhere.ts';
 import { settleSurely } from './settling.ts';
 
 export type WorkerContext = {
@@ -30,6 +31,8 @@ export type WorkerContext = {
   keyring: Keyring;
   client: Client;
   listings: Listings;
+  /** Keys that only other workers have. */
+  elsewhere: Elsewhere;
   acquire: Acquire;
   settle: Settle;
   markSent: MarkSent;
@@ -71,6 +74,7 @@ export function createContext(options: ContextOptions): WorkerContext {
     workerId,
     attemptNonce: randomBytes(4).toString('hex'),
     listings: createListings({ redis, names, client, maxAgeMs: config.modelsMaxAgeMs, redact: keyring.redact }),
+    elsewhere: createElsewhere(options),
     acquire: createAcquire({ redis, names, workerId, dayBudgetNanoUsd: config.dailyBudgetNanoUsd }),
     settle: settleSurely(createSettle({ redis, names }), { log: options.log, giveUp: options.givingUp }),
     markSent: createMarkSent({ redis, names }),

@@ -18,6 +18,7 @@ import { callProvider } from './call.ts';
 import { factsFor, findCandidates, type Resolved } from './candidates.ts';
 import { openCircuits, providersOf } from './circuits.ts';
 import type { WorkerContext } from './context.ts';
+import { leftToOthers } from './elsewhere.ts';
 import { describeProblem, fitting } from './fitting.ts';
 import type { Lanes } from './lanes.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
@@ -93,22 +94,27 @@ async function step(run: LineRun): Promise<LineResult | null> {
   }
   const listed = await findCandidates(ctx, batch, request.model);
   const found = listed.tag === 'some' ? fitting(listed.candidates, request.body, batch.options) : listed;
-  if (found.tag === 'unfit')
-    return endWithout(run, request.customId, found.problem.code, describeProblem(found.problem));
+  if (found.tag === 'unfit') {
+    const left = await leftToOthers(run);
+    return left ?? endWithout(run, request.customId, found.problem.code, describeProblem(found.problem));
+  }
   if (found.tag === 'unknown_model') {
+    const left = await leftToOthers(run);
+    if (left) return left;
     const nearest = found.nearest.length > 0 ? `; the nearest names: ${found.nearest.join(', ')}` : '';
     return endWithout(run, request.customId, 'model_not_found', `no key offers the model "${request.model}"${nearest}`);
   }
   if (found.tag === 'no_listing') return afterRefusedListing(run, found);
 
   const open = openCircuits(ctx, found.candidates);
-  if (open.tag === 'give_up') return pause(run, { code: 'provider', cause: open.cause });
+  if (open.tag === 'give_up') return (await leftToOthers(run)) ?? pause(run, { code: 'provider', cause: open.cause });
   if (open.tag === 'wait') return wait(ctx, open.waitMs);
 
   const attemptId = `${lineRef(batch.batchId, run.line)}.${ctx.attemptNonce}${(attemptCounter++).toString(36)}`;
   const estimates = open.candidates.map((candidate) =>
     ctx.estimator.estimate(candidate.model, run.size, factsFor(ctx, candidate)),
   );
+  const tokens = Math.max(...estimates.map((estimate) => estimate.tokens));
   const reply = await run.lanes.take(`${batch.batchId} ${request.model}`, {
     batchId: batch.batchId,
     line: run.line,
@@ -116,13 +122,14 @@ async function step(run: LineRun): Promise<LineResult | null> {
     customId: request.customId,
     requestedModel: request.model,
     candidates: open.candidates,
-    estimatedTokens: Math.max(...estimates.map(({ tokens }) => tokens)),
+    estimatedTokens: tokens,
     estimatedCostNanoUsd: Math.max(...estimates.map(({ costNanoUsd }) => costNanoUsd)),
     waitingSinceMs: run.waitingSinceMs,
   });
   if (reply.tag !== 'slot') {
     for (const provider of providersOf(open.candidates)) ctx.circuitOf(provider).undecided();
-    return afterNoSlot(run, reply, open.candidates.length < found.candidates.length);
+    const someCircuitIsOpen = open.candidates.length < found.candidates.length;
+    return afterNoSlot(run, reply, { someCircuitIsOpen, tokens });
   }
   run.waitingSinceMs = performance.now();
   const chosen = open.candidates.find(({ key, model }) => key === reply.key && model === reply.model) as Resolved;

@@ -4,6 +4,7 @@ import { reapIntent } from '../src/keys/reap.ts';
 import { retireKeys } from '../src/keys/standing.ts';
 import type { Candidates } from './candidates.ts';
 import type { LaneReply } from './lanes.ts';
+import { leftToOthers } from './elsewhere.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
 import { isAlive } from './roster.ts';
@@ -14,11 +15,14 @@ const soonMs = 1000;
 /** As long as it takes to notice that a sender is dead. */
 const staleRetryMs = 5000;
 
-/** Null: the line goes on. `someCircuitIsOpen`: keys of a provider that is out of order now were not asked. */
+/**
+ * Null: the line goes on. `someCircuitIsOpen`: keys of a provider that is out of order now were not asked. `tokens`: that
+ * the line was estimated to need.
+ */
 export async function afterNoSlot(
   run: LineRun,
   reply: Exclude<LaneReply, { tag: 'slot' }>,
-  someCircuitIsOpen: boolean,
+  { someCircuitIsOpen, tokens }: { someCircuitIsOpen: boolean; tokens: number },
 ): Promise<LineResult | null> {
   const { ctx, request } = run;
   switch (reply.tag) {
@@ -35,16 +39,24 @@ export async function afterNoSlot(
     case 'too_large':
       // A key whose provider is out of order now may have the room.
       if (someCircuitIsOpen) return { tag: 'held', retryAtMs: Date.now() + soonMs };
-      return endWithout(
-        run,
-        request.customId,
-        'request_too_large',
-        `it needs more tokens than any key's limit of ${reply.limit} per window admits; lower max_tokens or raise tpm`,
+      return (
+        (await leftToOthers(run, tokens)) ??
+        endWithout(
+          run,
+          request.customId,
+          'request_too_large',
+          `it needs more tokens than any key's limit of ${reply.limit} per window admits; lower max_tokens or raise tpm`,
+        )
       );
-    case 'denied':
-      return pause(run, { code: 'budget', cause: deniedCause(reply.budget) });
-    case 'none':
-      return pause(run, await stopForLackOfKeys(ctx, request.model, reply));
+    case 'denied': {
+      // A batch's budget and a day's hold for every key; a key's own for no other.
+      const left = reply.budget === 'key' ? await leftToOthers(run, tokens) : null;
+      return left ?? pause(run, { code: 'budget', cause: deniedCause(reply.budget) });
+    }
+    case 'none': {
+      const left = await leftToOthers(run, tokens);
+      return left ?? pause(run, await stopForLackOfKeys(ctx, request.model, reply));
+    }
     default:
       return reply satisfies never;
   }
@@ -79,7 +91,7 @@ export async function afterRefusedListing(
   const { ctx } = run;
   switch (outcome.tag) {
     case 'misconfigured':
-      return pause(run, { code: 'config', cause: outcome.message });
+      return (await leftToOthers(run)) ?? pause(run, { code: 'config', cause: outcome.message });
     case 'key_retired':
     case 'org_retired': {
       const same = ctx.keyring.keys.filter(
@@ -92,7 +104,9 @@ export async function afterRefusedListing(
         outcome.reason,
         outcome.untilMs,
       );
-      return pause(run, await stopForLackOfKeys(ctx, run.request.model, { why: outcome.reason, comesBackAtMs: null }));
+      const left = await leftToOthers(run);
+      const why = { why: outcome.reason, comesBackAtMs: null };
+      return left ?? pause(run, await stopForLackOfKeys(ctx, run.request.model, why));
     }
     case 'retry':
     case 'rate_limited':
@@ -105,7 +119,7 @@ export async function afterRefusedListing(
       const cause = `${key.provider.baseUrl}: ${'message' in outcome ? outcome.message : 'no model listing'}`;
       const circuit = ctx.circuitOf(key.provider.name);
       const ask = circuit.ask(performance.now());
-      if (ask.tag === 'give_up') return pause(run, { code: 'provider', cause: ask.cause });
+      if (ask.tag === 'give_up') return (await leftToOthers(run)) ?? pause(run, { code: 'provider', cause: ask.cause });
       circuit.failed(performance.now(), cause);
       return wait(ctx, soonMs);
     }

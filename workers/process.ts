@@ -3,8 +3,10 @@
  * `nightshift worker` is one of these; `nightshift run` has one beside its producer and collector.
  */
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../src/config.ts';
 import type { Keyring } from '../src/keys/keyring.ts';
+import { announceEveryMs, announceKeys } from '../src/keys/announced.ts';
 import { registerKeys } from '../src/keys/standing.ts';
 import type { Log } from '../src/log.ts';
 import { messageOf } from '../src/errors.ts';
@@ -27,6 +29,8 @@ export type WorkerProcess = {
 export type WorkerOptions = { config: Config; keyring: Keyring; redis: RedisHandle; log: Log; concurrency: number };
 
 const recoverEveryMs = 3000;
+/** A provider that hangs must not keep a worker from serving the others. */
+const longestListingWaitMs = 3000;
 /** After the last call has ended, for settling it. */
 const settleGraceMs = 5000;
 
@@ -47,7 +51,15 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
   const queue = createQueue(options.redis.connectionOptions, names);
   queue.on('error', (error) => log.debug({ error: messageOf(error) }, 'queue'));
   const roster = createRoster(ctx, queue);
+  const announce = () =>
+    Promise.all(
+      keyring.keys.map(async (key) => {
+        const { tag } = await ctx.listings.get(key);
+        if (tag === 'listing') await announceKeys(redis, names, [key], config);
+      }),
+    );
   await registerKeys(redis, names, keyring.keys);
+  await Promise.race([announce(), sleep(longestListingWaitMs, undefined, { ref: false })]);
   await roster.signOfLife();
   await roster.recover();
   const worker = startCompletionWorker(ctx, roster, options.redis.connectionOptions, concurrency);
@@ -56,6 +68,7 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
   const timers = [
     setInterval(() => background(roster.signOfLife), signOfLifeEveryMs),
     setInterval(() => background(roster.recover), recoverEveryMs),
+    setInterval(() => background(announce), announceEveryMs),
   ];
   log.info({ workerId: ctx.workerId, concurrency, keys: keyring.keys.length }, 'worker started');
 

@@ -13,6 +13,8 @@ export function createNames(namespace: string) {
     queuePrefix: tag,
     /** Hash: a key's standing, spend and calls in flight. `keyId` is the 12-hex fingerprint, never the secret. */
     key: (keyId: string) => `${tag}:key:${keyId}`,
+    /** Hash: key id → what its workers say of it (keys/announced.ts). */
+    announced: `${tag}:keys`,
     /** Hash: the sliding window of one quota bucket. */
     bucket: (bucketId: string) => `${tag}:bucket:${bucketId}`,
     /** Hash: line reference → intent of the call that is in flight for it. */
