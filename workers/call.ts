@@ -50,6 +50,11 @@ export async function callProvider(
     return { tag: 'void' };
   }
   if (waitMs > 0 && !(await useReserved(run, chosen, attemptId))) return { tag: 'void' };
+  // So it is too when the leave to use it came after an outage of Redis.
+  if (performance.now() - dueAtMs > latestSendMs) {
+    await release(run, chosen, attemptId);
+    return { tag: 'void' };
+  }
   const startedAtMs = Date.now();
   const { provider } = chosen.key;
   const { redact } = ctx.keyring;

@@ -2,7 +2,7 @@
  * Asking every key for its models before a batch begins: finds a wrong URL, dead keys and misspelt models while
  * nothing has been spent.
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../src/redis/client.ts';
 import { baseUrlVariableOf, type Config } from '../src/config.ts';
 import { AppError } from '../src/errors.ts';
 import type { Key, Keyring } from '../src/keys/keyring.ts';

@@ -1,12 +1,12 @@
 /**
- * The roster: which workers are alive, and which jobs each has in hand. When one dies, whoever notices gives up its
+ * The roster: which workers are alive, and by what the queue's locks tell whose a job is. When one dies, whoever notices gives up its
  * calls in flight (they become `unknown`) and puts its jobs back into the queue at once, instead of waiting for locks
  * to run out. A worker is dead when it has given no sign of life for a while by Redis' clock, or when it ran on this
  * machine and its process is gone. If it was only asleep, nothing is harmed: its job's lock is no longer its own, and
  * what it still settles meets the done bit.
  */
 import { Job, type Queue } from 'bullmq';
-import type { Redis } from 'ioredis';
+import type { Redis } from '../src/redis/client.ts';
 import type { CompletionPayload } from '../jobs/completion.ts';
 import { messageOf } from '../src/errors.ts';
 import { isProcessGone } from '../src/process-gone.ts';
@@ -17,9 +17,11 @@ import type { WorkerContext } from './context.ts';
 
 export type Roster = {
   signOfLife: () => Promise<void>;
-  /** The worker has taken a job, or given it back. */
-  took: (jobId: string, token: string) => Promise<void>;
-  gaveBack: (jobId: string) => Promise<void>;
+  /**
+   * The jobs that are locked with a token of this beginning are this worker's. To be told before the first is taken: a
+   * job is in its hands from the moment that the queue gives it away, whether the worker has heard so or not.
+   */
+  uses: (tokenPrefix: string) => Promise<void>;
   /** Buries the dead. Returns their ids. */
   recover: () => Promise<string[]>;
   signOff: () => Promise<void>;
@@ -37,19 +39,29 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
   livingHere.add(workerId);
   const mine = names.worker(workerId);
 
+  // After an outage of Redis nobody has given a sign of life for long: all get the time to give one.
+  let connectedAtMs = performance.now() - deadAfterMs;
+  redis.on('ready', () => (connectedAtMs = performance.now()));
+
   async function findDead(): Promise<Set<string>> {
+    const askedAtMs = performance.now();
     const now = await redisTimeMs(redis);
     const listed = await redis.zrange(names.workers, 0, '-1', 'WITHSCORES');
+    const wasAway = performance.now() - askedAtMs > signOfLifeEveryMs || askedAtMs - connectedAtMs < deadAfterMs;
     const dead = new Set<string>();
     for (let index = 0; index + 1 < listed.length; index += 2) {
       const [id, seenAtMs] = [listed[index] as string, Number(listed[index + 1])];
-      if (id !== workerId && (now - seenAtMs > deadAfterMs || isGoneFromHere(id))) dead.add(id);
+      if (id !== workerId && ((!wasAway && now - seenAtMs > deadAfterMs) || isGoneFromHere(id))) dead.add(id);
     }
     return dead;
   }
 
   async function putBackJobs(deadId: string): Promise<void> {
-    for (const [jobId, token] of Object.entries(await redis.hgetall(names.worker(deadId)))) {
+    const prefixes = await redis.hkeys(names.worker(deadId));
+    const jobIds = prefixes.length > 0 ? await redis.lrange(queue.toKey('active'), 0, -1) : [];
+    for (const jobId of jobIds) {
+      const token = await redis.get(`${queue.toKey(jobId)}:lock`);
+      if (token === null || !prefixes.some((prefix) => token.startsWith(`${prefix}:`))) continue;
       try {
         const job = await Job.fromId(queue, jobId);
         await job?.moveToWait(token);
@@ -64,11 +76,8 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
     async signOfLife() {
       await redis.zadd(names.workers, await redisTimeMs(redis), workerId);
     },
-    async took(jobId, token) {
-      await redis.hset(mine, jobId, token);
-    },
-    async gaveBack(jobId) {
-      await redis.hdel(mine, jobId);
+    async uses(tokenPrefix) {
+      await redis.hset(mine, tokenPrefix, Date.now());
     },
     async recover() {
       const dead = await findDead();
@@ -85,6 +94,8 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
     },
     async signOff() {
       livingHere.delete(workerId);
+      // Of a stop that did not wait for all of them.
+      await putBackJobs(workerId);
       await redis.multi().del(mine).zrem(names.workers, workerId).exec();
     },
   };

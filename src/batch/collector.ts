@@ -9,7 +9,7 @@
  * the same bytes to the same places: where the stream was trimmed behind its back, it sees so and writes nothing.
  */
 import assert from 'node:assert/strict';
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { AppError } from '../errors.ts';
 import type { Names } from '../redis/names.ts';
 import { loadScript } from '../redis/script.ts';

@@ -1,5 +1,5 @@
 /** Reading the done bits of some consecutive lines. settle.lua sets them; line n is bit n. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 
 /** Tells for each line of the range whether it is done. Reads only the bytes that hold them. */
 export async function readDoneBits(

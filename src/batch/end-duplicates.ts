@@ -1,5 +1,5 @@
 /** Lines that repeat a custom_id, in a batch that skips what is invalid. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import { lineRef } from '../keys/intent.ts';
 import { createSettle } from '../keys/settle.ts';

@@ -1,5 +1,5 @@
 /** Finding a batch as a person names it: by name, by id or the start of one, or just "the last one". */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { AppError } from '../errors.ts';
 import type { Names } from '../redis/names.ts';
 import { loadBatch, type BatchRecord } from './batch.ts';

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { AppError } from '../errors.ts';
 import { isProcessGone } from '../process-gone.ts';
 import type { Names } from '../redis/names.ts';
@@ -87,6 +87,12 @@ export async function takeLease(
       await redis.eval(deleteIfOurs, 1, name, token);
     },
   };
+}
+
+/** Does a living process, as far as can be told, produce and collect this batch? */
+export async function isHeld(redis: Redis, names: Names, batchId: string): Promise<boolean> {
+  const holder = await redis.get(names.lease(batchId));
+  return holder !== null && !isDead(holder);
 }
 
 function isDead(holder: string): boolean {

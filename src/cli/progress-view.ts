@@ -3,7 +3,7 @@
  * key), elsewhere a plain line now and then.
  */
 import { styleText } from 'node:util';
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import type { BatchRecord } from '../batch/batch.ts';
 import { createRate, progressOf } from '../batch/progress.ts';
 import { describeKeys, type KeyTone } from '../keys/describe.ts';

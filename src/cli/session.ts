@@ -14,7 +14,7 @@ export function configOf(globals: Globals, needs: { secrets: boolean }): Config 
   return loadConfig({ file: globals.config, redis: globals.redis, data: globals.data, secrets: needs.secrets });
 }
 
-/** For tests, and for places where a failover takes longer. */
+/** For who wants to wait longer, or not so long. */
 const patienceVariable = 'NIGHTSHIFT_REDIS_PATIENCE_MS';
 
 /** `waitsForRedis`: through an outage of any length, as a service does. Others end with it: they could keep nothing. */
@@ -29,7 +29,7 @@ export async function openSession(
     url: config.redisUrl,
     dataDir: config.dataDir,
     log,
-    patienceMs,
+    patienceMs: waitsForRedis ? null : patienceMs,
     giveUpAfterMs: patienceMs,
   });
   // At once, not in good order: nothing of what is under way can be written down. The next run finds it as after a crash.

@@ -40,6 +40,8 @@ export type DoctorReport = { ok: boolean; findings: Finding[] };
 const mostConnections = 16;
 /** A tiny completion that takes longer is in trouble. */
 const longestSendMs = 60_000;
+/** A Redis that goes away while it is looked at is a finding. */
+const redisPatienceMs = 10_000;
 
 export async function examine(options: DoctorOptions): Promise<DoctorReport> {
   const { config, findings: configuration } = readConfiguration(options.from ?? {});
@@ -81,6 +83,7 @@ async function examineRedis(config: Config, forms: Forms, options: DoctorOptions
       dataDir: config.dataDir,
       log: options.log,
       giveUpAfterMs: options.redisGiveUpAfterMs,
+      patienceMs: redisPatienceMs,
     });
   } catch (error) {
     return { findings: [redisProblem(error)], memories: new Map() };

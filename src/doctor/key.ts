@@ -1,5 +1,5 @@
 /** Everything about one key whose form is right: its verdict, models, aliases, budget and limits, and what it can send. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import type { Config } from '../config.ts';
 import { parseJson, type Answer } from '../provider/answer.ts';
 import type { Client } from '../provider/client.ts';

@@ -1,5 +1,5 @@
 /** What our own Redis remembers of a key: its standing, what it has spent, and what 429s and headers have taught. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import type { Key } from '../keys/keyring.ts';
 import { readStanding, type Standing } from '../keys/standing.ts';
 import type { Names } from '../redis/names.ts';

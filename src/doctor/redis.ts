@@ -2,7 +2,7 @@
  * The Redis, as nightshift needs it: reachable, new enough, a primary, never evicting, with an append-only file that it
  * can write, and with memory left. Nothing is written; the server tells all this itself.
  */
-import type { Redis } from 'ioredis';
+import { serversOf, type Redis } from '../redis/client.ts';
 import { AppError, messageOf } from '../errors.ts';
 import { judge, oldestVersion, parseInfo, readFacts, type ServerFacts } from '../redis/checks.ts';
 import { explainRedisError } from '../redis/trouble.ts';
@@ -13,16 +13,13 @@ import { about, type Finding } from './finding.ts';
 const say = about('redis', 'redis');
 const nearlyFullPart = 0.9;
 
-/** `shown`: the server without its password. */
+/** `shown`: the server without its password. Of a Cluster each primary is looked at, of Sentinels the primary. */
 export async function checkRedis(client: Redis, shown: string): Promise<Finding[]> {
-  let info: string;
-  try {
-    info = await client.info();
-  } catch (error) {
-    return [redisProblem(error)];
-  }
-  const facts = readFacts(info, await askSetting(client, 'maxmemory-policy'));
-  const findings = [...judgeServer(facts, shown), ...judgeMemory(parseInfo(info)), ...judgeWrites(parseInfo(info))];
+  const servers = serversOf(client);
+  if (servers.length === 0)
+    return [say.problem('the Cluster has no primary', shown, 'look at: redis-cli CLUSTER NODES')];
+  const each = await Promise.all(servers.map(({ server, address }) => checkServer(server, shown, address)));
+  const findings = unite(each);
   try {
     const before = Date.now();
     const theirs = await redisTimeMs(client);
@@ -31,6 +28,34 @@ export async function checkRedis(client: Redis, shown: string): Promise<Finding[
     findings.push(redisProblem(error));
   }
   return findings;
+}
+
+/** `address`: of a Cluster's node. */
+async function checkServer(server: Redis, shown: string, address: string | null): Promise<Finding[]> {
+  try {
+    const info = await server.info();
+    const facts = readFacts(info, await askSetting(server, 'maxmemory-policy'));
+    const fields = parseInfo(info);
+    const ofServer = judgeServer(facts, shown, address !== null);
+    const findings = [...ofServer, ...judgeMemory(fields), ...judgeWrites(fields)];
+    if (address === null) return findings;
+    return findings.map((finding) => ({ ...finding, evidence: `node ${address}: ${finding.evidence ?? ''}` }));
+  } catch (error) {
+    return [redisProblem(error)];
+  }
+}
+
+/** What is well on every node is said once. */
+function unite(each: readonly Finding[][]): Finding[] {
+  const [first = [], ...others] = each;
+  if (others.length === 0) return [...first];
+  const all = each.flat();
+  const isWell = (what: string) => all.every((finding) => finding.what !== what || finding.level === 'ok');
+  const well = first.filter(({ level, what }) => level === 'ok' && isWell(what));
+  return [
+    ...well.map((finding) => ({ ...finding, evidence: `all ${each.length} primaries of the Cluster` })),
+    ...all.filter(({ level }) => level !== 'ok'),
+  ];
 }
 
 /** Of what came when it was opened or asked: the cause, and the cure behind its first semicolon. */
@@ -51,24 +76,26 @@ async function askSetting(client: Redis, name: string): Promise<string | null> {
 }
 
 /** Each aspect is judged by itself, as if all the others were sound: one fault must not hide another. */
-export function judgeServer(facts: ServerFacts, shown: string): Finding[] {
+export function judgeServer(facts: ServerFacts, shown: string, isClusterClient = false): Finding[] {
   const sound: ServerFacts = {
     ...facts,
     redisVersion: `${oldestVersion}.0`,
+    mode: 'standalone',
     isReadOnlyReplica: false,
     isAppendOnly: true,
     isAppendHealthy: true,
     evictionPolicy: 'noeviction',
   };
-  const { redisVersion, isReadOnlyReplica, isAppendOnly, isAppendHealthy, evictionPolicy } = facts;
+  const { redisVersion, mode, isReadOnlyReplica, isAppendOnly, isAppendHealthy, evictionPolicy } = facts;
   const aspects: [string, Partial<ServerFacts>, string][] = [
     ['its version is too old', { redisVersion }, `${facts.product} ${facts.version} answers at ${shown}`],
+    ['it is reached in the wrong way', { mode }, 'its URL is of the right kind'],
     ['it is a replica', { isReadOnlyReplica }, 'it is a primary'],
     ['it may throw data away', { evictionPolicy }, `its eviction policy is ${evictionPolicy}`],
     ['it may forget', { isAppendOnly, isAppendHealthy }, 'it keeps an append-only file'],
   ];
   return aspects.map(([fault, aspect, fine]) => {
-    const { refusal, warnings } = judge({ ...sound, ...aspect });
+    const { refusal, warnings } = judge({ ...sound, ...aspect }, isClusterClient);
     const said = refusal ?? warnings.join('; ');
     if (said === '') return say.ok(fine);
     const [evidence = '', ...cure] = said.split('; ');

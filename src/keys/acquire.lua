@@ -8,7 +8,8 @@
 --                keys:    [{ id, bucket, rpm, auto, autoMax, tpm, maxInFlight, budget }]   limits absent = none; bucket
 --                         is 1-based; auto: the first guess of an unknown rpm, autoMax: what the provider gives at most
 --                buckets: [{ id, windowMs, sliceMs, guardMs }]
---                items:   [{ ref, attempt, batch, line, tokens, cost, keys: [key index], models: [model], waited, stub }] }
+--                sets:    [{ keys: [key index], models: [model] }]   the candidates, which many items share
+--                items:   [{ ref, attempt, batch, line, tokens, cost, set, waited, stub }] }
 -- Returns one reply per item, each a list of strings:
 --   slot     <key index> <model> <wait in ms> <reserved nano USD>   send after the wait
 --   wait     <ms> <why>             nothing now; ask again then (rate, claimed, cooling, probe, inflight, reserved)
@@ -73,6 +74,27 @@ end
 -- By line reference, and as the fields to write.
 local given, intents, replies = {}, {}, {}
 
+-- Of all items, asked for in one go: the intents by line reference, and which lines are done.
+local earlier, isDone = {}, {}
+local function readLines()
+  local refs, ofBatch = {}, {}
+  for n, item in ipairs(ask.items) do
+    refs[n] = item.ref
+    local batch = ofBatch[item.batch]
+    if not batch then batch = { bits = {}, items = {} }; ofBatch[item.batch] = batch end
+    batch.items[#batch.items + 1] = n
+    local bits = batch.bits
+    bits[#bits + 1], bits[#bits + 2], bits[#bits + 3] = 'GET', 'u1', item.line
+  end
+  if #refs == 0 then return end
+  local intent = redis.call('HMGET', KEYS[1], unpack(refs))
+  for n, ref in ipairs(refs) do earlier[ref] = intent[n] or nil end
+  for i, batch in pairs(ofBatch) do
+    local found = redis.call('BITFIELD_RO', KEYS[2 + 2 * i], unpack(batch.bits))
+    for at, n in ipairs(batch.items) do isDone[n] = found[at] == 1 end
+  end
+end
+
 -- spent + estimate over the limit: denied for good. Only the reserved part in the way: calls in flight may free it.
 local function budgetState(limit, spent, reserved, cost)
   if not limit then return 'ok' end
@@ -127,10 +149,11 @@ end
 local function choose(item)
   local best, model, wait, why, retired, budget, tooLarge
   local comesBack = 0
-  for n, i in ipairs(item.keys) do
+  local set = ask.sets[item.set]
+  for n, i in ipairs(set.keys) do
     local c = consider(item, i)
     if c.state == 'free' then
-      if not best or better(c, best) then best, model = c, item.models[n]; best.key = i end
+      if not best or better(c, best) then best, model = c, set.models[n]; best.key = i end
     elseif c.state == 'wait' then
       if not wait or c.at < wait then wait, why = c.at, c.why end
     elseif c.state == 'retired' then
@@ -157,16 +180,16 @@ end
 
 -- The same ask again, because its reply was lost on the way: the slot it has already.
 local function mine(item, intent)
-  local attempt, _, keyId, _, _, _, cost, at, model = unpack(split(intent))
+  local attempt, keyId, _, _, cost, at, model = intentFields(intent)
   if attempt ~= item.attempt then return nil end
-  for _, i in ipairs(item.keys) do
+  for _, i in ipairs(ask.sets[item.set].keys) do
     if ask.keys[i].id == keyId then return { 'slot', int(i), model, int(math.max(0, at - now)), cost } end
   end
 end
 
-local function reply(item)
-  if redis.call('GETBIT', KEYS[2 + 2 * item.batch], item.line) == 1 then return { 'done' } end
-  local intent = given[item.ref] or redis.call('HGET', KEYS[1], item.ref)
+local function reply(n, item)
+  if isDone[n] then return { 'done' } end
+  local intent = given[item.ref] or earlier[item.ref]
   -- Even in a batch that was paused meanwhile: a slot that its owner does not know of would never be given back.
   local own = intent and mine(item, intent)
   if own then return own end
@@ -204,7 +227,8 @@ local function reply(item)
   return { 'slot', int(slot.key), other, int(math.max(0, slot.at - now)), int(item.cost) }
 end
 
-for n, item in ipairs(ask.items) do replies[n] = reply(item) end
+readLines()
+for n, item in ipairs(ask.items) do replies[n] = reply(n, item) end
 
 -- ── write ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

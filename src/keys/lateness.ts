@@ -3,7 +3,7 @@
  * handshake, a busy process) is still inside the provider's window when ours has let it go. So the guard of the
  * bucket's window is widened to the lateness seen, before that window is over; it shrinks by itself (acquire.lua).
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import type { Log } from '../log.ts';
 import { messageOf } from '../errors.ts';
 import type { Names } from '../redis/names.ts';

@@ -1,5 +1,5 @@
 /** What learnt.lua has learnt of a key's limit, read without changing it. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import type { Names } from '../redis/names.ts';
 
 /** Requests per window; null while it is only a guess. */

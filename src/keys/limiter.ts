@@ -2,7 +2,7 @@
  * The limiter: takes and gives back slots on keys, through two Lua scripts (acquire.lua, settle.lua) that hold the
  * rules. This file only shapes the questions, sends them in micro-batches and parses the small tagged replies.
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { z } from 'zod';
 import { createBatcher } from '../redis/batcher.ts';
 import type { Names } from '../redis/names.ts';
@@ -87,6 +87,13 @@ function shapeQuestion(requests: AcquireRequest[], options: LimiterOptions) {
   const keys = distinct<Key>();
   const batches = distinct<string>();
   const buckets = distinct<string>();
+  // As text, since that tells which are the same; and as such it goes out.
+  const sets = distinct<string>();
+  const setOf = ({ candidates }: AcquireRequest) =>
+    JSON.stringify({
+      keys: candidates.map(({ key }) => keys.indexOf(key)),
+      models: candidates.map(({ model }) => model),
+    });
   const items = requests.map((request) => ({
     ref: lineRef(request.batchId, request.line),
     attempt: request.attemptId,
@@ -94,8 +101,7 @@ function shapeQuestion(requests: AcquireRequest[], options: LimiterOptions) {
     line: request.line,
     tokens: request.estimatedTokens,
     cost: request.estimatedCostNanoUsd,
-    keys: request.candidates.map(({ key }) => keys.indexOf(key)),
-    models: request.candidates.map(({ model }) => model),
+    set: sets.indexOf(setOf(request)),
     waited: Math.max(0, Math.floor(performance.now() - request.waitingSinceMs)),
     stub: JSON.stringify({ customId: request.customId, requestedModel: request.requestedModel } satisfies IntentStub),
   }));
@@ -119,6 +125,7 @@ function shapeQuestion(requests: AcquireRequest[], options: LimiterOptions) {
     batches: batches.values.length,
     keys: limits,
     buckets: buckets.values.map((id) => ({ id, ...windows.get(id) })),
+    sets: sets.values.map((set) => JSON.parse(set) as unknown),
     items,
   };
   return { keys, batches, buckets, ask };

@@ -3,7 +3,7 @@
  * at a time. A listing older than `maxAgeMs` is fetched again before use; a model error forces that sooner, at most
  * once a second. What a listing says is provider/models.ts.
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { parseJson, type Answer } from '../provider/answer.ts';
 import { classify } from '../provider/classify.ts';
 import type { Client } from '../provider/client.ts';

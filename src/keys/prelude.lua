@@ -14,10 +14,8 @@ local function int(number)
   return number and string.format('%.0f', number) or ''
 end
 
--- The fields of an intent but the last one, which is JSON (src/keys/intent.ts).
-local function split(intent)
-  local fields = {}
-  for field in string.gmatch(intent, '([^\t]*)\t') do fields[#fields + 1] = field end
-  return fields
+-- An intent's fields (src/keys/intent.ts): attempt, key, slice, tokens, cost, sent at, model, probe; nil when it is none.
+local intentPattern = '^([^\t]*)\t[^\t]*\t([^\t]*)\t[^\t]*\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t'
+local function intentFields(intent)
+  return string.match(intent, intentPattern)
 end
-

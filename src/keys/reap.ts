@@ -3,7 +3,7 @@
  * in-flight marks and reservations are released. Who is dead, workers/roster.ts knows. If a sender was only asleep, its
  * late settle replaces the row; the done bit keeps the line single.
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
 import { parseIntent, type Intent } from './intent.ts';

@@ -1,5 +1,5 @@
 /** Telling Redis that a reserved slot is used now, in micro-batches. What it is for is written in sent.lua. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { z } from 'zod';
 import { createBatcher } from '../redis/batcher.ts';
 import type { Names } from '../redis/names.ts';

@@ -26,6 +26,9 @@
 -- looked at again, which the done bit makes harmless: the result is appended only by whoever turns the bit from 0 to 1.
 -- (An end that nobody wrote before, of a call without an intent: Redis lost its last second. It is booked after all.)
 -- A call given up as `unknown` leaves its cost in `reaped`, so that a sender who was only asleep can still correct it.
+--
+-- Many answers, few writes: what only adds up (money, counters, tokens in a slice of the window) is summed over all items
+-- and written once at the end; nothing in between reads what is still to be written, but through `pending`.
 
 -- include prelude.lua
 -- include learnt.lua
@@ -43,36 +46,100 @@ local function resultStream(item) return KEYS[6 * item.batch + 1] end
 local function heldHash(item) return KEYS[6 * item.batch + 2] end
 local function ledgerStream(item) return KEYS[6 * item.batch + 3] end
 
-local function readIntent(text)
-  local f = split(text)
-  return {
-    attempt = f[1], slice = f[5], tokens = tonumber(f[6]), cost = tonumber(f[7]), sentAt = tonumber(f[8]),
-    probe = f[10] == '1',
-  }
+-- ── what is written at the end ───────────────────────────────────────────────────────────────────────────────────
+
+local sums = {}   -- hash → field → what is added to it
+local slices = {} -- bucket → slice → what is added to its requests and tokens
+local gone = {}   -- hash → fields that are deleted
+local entries = {} -- ledger stream → its new entries, as the fields of one
+
+local function add(hash, field, number)
+  if number == 0 then return end
+  local fields = sums[hash]
+  if not fields then fields = {}; sums[hash] = fields end
+  fields[field] = (fields[field] or 0) + number
+end
+
+local function pending(hash, field)
+  return sums[hash] and sums[hash][field] or 0
+end
+
+local function delete(hash, field)
+  local fields = gone[hash]
+  if not fields then fields = {}; gone[hash] = fields end
+  fields[#fields + 1] = field
+end
+
+local function book(item)
+  if not item.ledger then return end
+  local stream = ledgerStream(item)
+  local fields = entries[stream]
+  if not fields then fields = {}; entries[stream] = fields end
+  fields[#fields + 1], fields[#fields + 2] = 'e', ARGV[item.ledger]
 end
 
 -- Moves the estimate in the window to the real number of tokens, or gives the whole slot back.
 local function correctWindow(bucket, intent, reqs, tokens)
-  local packed = redis.call('HGET', bucket, 's' .. intent.slice)
-  if not packed or (reqs == 0 and tokens == 0) then return end
-  local hadReqs, hadToks, next = string.match(packed, '^(%-?%d+):(%-?%d+):(%d*)$')
-  redis.call('HSET', bucket, 's' .. intent.slice, int(hadReqs + reqs) .. ':' .. int(hadToks + tokens) .. ':' .. next)
-  if reqs ~= 0 then redis.call('HINCRBY', bucket, 'reqs', int(reqs)) end
-  if tokens ~= 0 then redis.call('HINCRBY', bucket, 'toks', int(tokens)) end
+  if reqs == 0 and tokens == 0 then return end
+  local ofBucket = slices[bucket]
+  if not ofBucket then ofBucket = {}; slices[bucket] = ofBucket end
+  local sum = ofBucket[intent.slice]
+  if not sum then sum = { reqs = 0, toks = 0 }; ofBucket[intent.slice] = sum end
+  sum.reqs, sum.toks = sum.reqs + reqs, sum.toks + tokens
+end
+
+local function writeWindow(bucket)
+  for index, sum in pairs(slices[bucket] or {}) do
+    local packed = redis.call('HGET', bucket, 's' .. index)
+    -- A slice that has left the window has taken its numbers along.
+    if packed then
+      local hadReqs, hadToks, next = string.match(packed, '^(%-?%d+):(%-?%d+):(%d*)$')
+      redis.call('HSET', bucket, 's' .. index, int(hadReqs + sum.reqs) .. ':' .. int(hadToks + sum.toks) .. ':' .. next)
+      add(bucket, 'reqs', sum.reqs)
+      add(bucket, 'toks', sum.toks)
+    end
+  end
+  slices[bucket] = nil
+end
+
+local function writeAll()
+  for bucket in pairs(slices) do writeWindow(bucket) end
+  for hash, fields in pairs(gone) do redis.call('HDEL', hash, unpack(fields)) end
+  for hash, fields in pairs(sums) do
+    for field, number in pairs(fields) do redis.call('HINCRBY', hash, field, int(number)) end
+  end
+  for stream, fields in pairs(entries) do redis.call('XADD', stream, '*', unpack(fields)) end
+end
+
+-- ── decide ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- By line reference; what one item settles is settled for the next.
+local intents = {}
+
+local function readIntents()
+  local refs = {}
+  for _, item in ipairs(items.items) do if item.attempt then refs[#refs + 1] = item.ref end end
+  if #refs == 0 then return end
+  local found = redis.call('HMGET', KEYS[1], unpack(refs))
+  for n, ref in ipairs(refs) do intents[ref] = found[n] or nil end
+end
+
+local function readIntent(text)
+  local attempt, _, slice, tokens, cost, sentAt, _, probe = intentFields(text)
+  return {
+    attempt = attempt, slice = slice, tokens = tonumber(tokens), cost = tonumber(cost), sentAt = tonumber(sentAt),
+    probe = probe == '1',
+  }
 end
 
 local function bookMoney(item, key, reserved, spent)
   local batch = batchHash(item)
-  if reserved ~= 0 then
-    redis.call('HINCRBY', key, 'reserved', int(-reserved))
-    redis.call('HINCRBY', batch, 'reserved', int(-reserved))
-    redis.call('HINCRBY', KEYS[2], 'reserved', int(-reserved))
-  end
-  if spent ~= 0 then
-    redis.call('HINCRBY', key, 'spent', int(spent))
-    redis.call('HINCRBY', batch, 'spent', int(spent))
-    redis.call('HINCRBY', KEYS[2], 'spent:' .. day, int(spent))
-  end
+  add(key, 'reserved', -reserved)
+  add(batch, 'reserved', -reserved)
+  add(KEYS[2], 'reserved', -reserved)
+  add(key, 'spent', spent)
+  add(batch, 'spent', spent)
+  add(KEYS[2], 'spent:' .. day, spent)
 end
 
 -- On top of what is left of earlier widenings (half after ten minutes, as acquire.lua counts), up to eight times.
@@ -120,6 +187,7 @@ end
 -- A 429 by rate. Without a known limit the refused call does not count: only what was accepted tells the limit.
 local function learn(key, bucket, limit, intent)
   if limit.auto then correctWindow(bucket, intent, -1, -intent.tokens) end
+  writeWindow(bucket)
   local sent = sentInWindow(bucket, limit.windowMs, limit.sliceMs)
   learnFrom429(key, limit, limit.auto and sent or sent - 1, intent.sentAt)
 end
@@ -129,7 +197,7 @@ local function actOnKeys(item, key, bucket, intent)
   if act.kind == 'cool' and act.limit then learn(key, bucket, act.limit, intent) end
   if act.kind == 'ceiling' then
     -- What is left in flight is what the provider bears.
-    local inflight = tonumber(redis.call('HGET', key, 'inflight') or 1)
+    local inflight = tonumber(redis.call('HGET', key, 'inflight') or 1) + pending(key, 'inflight')
     redis.call('HSET', key, 'ceiling', int(math.max(1, inflight)), 'ceilingAt', int(now))
   end
   if act.kind == 'cool' then return cool(key, bucket, act, intent) end
@@ -146,7 +214,7 @@ end
 
 local function settleCall(item)
   local key, bucket = KEYS[firstKey + item.key], KEYS[firstBucket + item.bucket]
-  local packed = redis.call('HGET', KEYS[1], item.ref)
+  local packed = intents[item.ref]
   local intent = packed and readIntent(packed)
   if not intent or intent.attempt ~= item.attempt then
     local assumed = tonumber(redis.call('HGET', KEYS[3], item.attempt) or '')
@@ -155,15 +223,14 @@ local function settleCall(item)
     -- was counted then.
     redis.call('HDEL', KEYS[3], item.attempt)
     bookMoney(item, key, 0, (item.release and 0 or item.cost or assumed) - assumed)
-    if item.ledger then
-      redis.call('XADD', ledgerStream(item), '*', 'e', ARGV[item.ledger])
-      redis.call('HINCRBY', batchHash(item), 'possiblyBilled', -1)
-    end
+    book(item)
+    if item.ledger then add(batchHash(item), 'possiblyBilled', -1) end
     return 1, '', 0, false
   end
 
-  redis.call('HDEL', KEYS[1], item.ref)
-  redis.call('HINCRBY', key, 'inflight', -1)
+  intents[item.ref] = nil
+  delete(KEYS[1], item.ref)
+  add(key, 'inflight', -1)
   if item.told then learnFromHeader(key, item.told) end
   if item.hold then redis.call('HSET', heldHash(item), item.line, item.hold) end
   local standing, comesBack = actOnKeys(item, key, bucket, intent)
@@ -175,30 +242,30 @@ local function settleCall(item)
     bookMoney(item, key, intent.cost, intent.cost)
     redis.call('HSET', KEYS[3], item.attempt, int(intent.cost))
     redis.call('PEXPIRE', KEYS[3], 86400000)
-    redis.call('HINCRBY', batchHash(item), 'possiblyBilled', 1)
+    add(batchHash(item), 'possiblyBilled', 1)
   else
     if item.tokens then correctWindow(bucket, intent, 0, item.tokens - intent.tokens) end
     bookMoney(item, key, intent.cost, item.cost or 0)
   end
-  if item.ledger then redis.call('XADD', ledgerStream(item), '*', 'e', ARGV[item.ledger]) end
+  book(item)
   return 1, standing, comesBack, item.count
 end
 
 local function endLine(item)
   local batch = batchHash(item)
   if redis.call('SETBIT', doneBits(item), item.line, 1) == 1 then return 0 end
-  local result, final = ARGV[item.result], item.final
-  redis.call('XADD', resultStream(item), '*', 't', final.to, 'l', item.line, 'r', result)
-  redis.call('HDEL', attemptsHash(item), item.line)
-  redis.call('HDEL', heldHash(item), item.line)
-  redis.call('HINCRBY', batch, final.to == 'o' and 'completed' or 'failed', 1)
-  redis.call('HINCRBY', batch, 'resultBytes', #result)
-  if final.code then redis.call('HINCRBY', batch, 'error:' .. final.code, 1) end
-  if final.input then redis.call('HINCRBY', batch, 'inputTokens', final.input) end
-  if final.output then redis.call('HINCRBY', batch, 'outputTokens', final.output) end
+  local final = item.final
+  redis.call('XADD', resultStream(item), '*', 't', final.to, 'l', item.line, 'r', ARGV[item.result])
+  delete(attemptsHash(item), item.line)
+  delete(heldHash(item), item.line)
+  add(batch, final.to == 'o' and 'completed' or 'failed', 1)
+  if final.code then add(batch, 'error:' .. final.code, 1) end
+  add(batch, 'inputTokens', final.input or 0)
+  add(batch, 'outputTokens', final.output or 0)
   return 1
 end
 
+readIntents()
 local replies = {}
 for n, item in ipairs(items.items) do
   local settled, standing, comesBack, counts, ended, attempts = 0, '', 0, false, 0, 0
@@ -208,7 +275,7 @@ for n, item in ipairs(items.items) do
     if ended == 1 and item.attempt and settled == 0 then
       settled = 1
       bookMoney(item, KEYS[firstKey + item.key], 0, item.cost or 0)
-      if item.ledger then redis.call('XADD', ledgerStream(item), '*', 'e', ARGV[item.ledger]) end
+      book(item)
     end
   elseif item.count then
     local hash = attemptsHash(item)
@@ -221,4 +288,5 @@ for n, item in ipairs(items.items) do
   end
   replies[n] = { settled, ended, attempts, standing, int(comesBack) }
 end
+writeAll()
 return replies

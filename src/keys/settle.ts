@@ -1,7 +1,7 @@
 /**
  * Settling: hands an answer's consequences to settle.lua, in micro-batches. What the fields do is written there.
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { z } from 'zod';
 import type { LedgerEntry } from '../ledger/entry.ts';
 import { createBatcher } from '../redis/batcher.ts';

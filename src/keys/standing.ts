@@ -6,7 +6,7 @@
  *      │                                  └─────429──────► cooling (twice as long)
  *      └──401, 402──► retired ──known reset, or a person──► half-open
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { z } from 'zod';
 import type { RetireReason } from '../provider/outcome.ts';
 import type { Names } from '../redis/names.ts';

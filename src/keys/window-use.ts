@@ -1,5 +1,5 @@
 /** What stands in a key's window now, for display: acquire.lua's slices, read without changing them. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import type { Names } from '../redis/names.ts';
 import { redisTimeMs } from '../redis/time.ts';
 import type { Key } from './keyring.ts';

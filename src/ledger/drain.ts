@@ -8,7 +8,7 @@
  *                              └─ not an entry ─► dead-letter stream, one error line in the log
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
@@ -16,8 +16,11 @@ import { explainRedisError } from '../redis/trouble.ts';
 import { ledgerEntrySchema, type LedgerEntry } from './entry.ts';
 import type { LedgerStore } from './store.ts';
 
-/** Half a megabyte from Redis, ten milliseconds in SQLite: big enough to be fast, small enough not to hold anyone up. */
-const chunkEntries = 1000;
+/**
+ * Each holds the calls of one settle, 64 at most: up to three megabytes from Redis and sixty milliseconds in SQLite. Big
+ * enough to be fast, small enough not to hold anyone up.
+ */
+const chunkEntries = 100;
 const retryMaxMs = 10_000;
 /** How long stopping waits for Redis; what it leaves behind, the next drain puts right. */
 const stopGraceMs = 1000;
@@ -125,9 +128,11 @@ export class LedgerDrain {
     const entries: LedgerEntry[] = [];
     const strangers: (Stranger & { id: string })[] = [];
     for (const [id, fields] of chunk) {
-      const parsed = parseEntry(fields);
-      if ('reason' in parsed) strangers.push({ id, ...parsed });
-      else entries.push(parsed);
+      for (let index = 0; index < fields.length; index += 2) {
+        const parsed = parseEntry(fields.slice(index, index + 2));
+        if ('reason' in parsed) strangers.push({ id, ...parsed });
+        else entries.push(parsed);
+      }
     }
     await this.#store.insert(entries);
     await unlessAborted(abandon, this.#remove(chunk, strangers));
@@ -158,7 +163,7 @@ export class LedgerDrain {
 
 type Stranger = { reason: string; fields: string[] };
 
-/** The stream's contract: one field `e` with a JSON ledger entry. */
+/** The stream's contract: fields `e`, each with a JSON ledger entry. */
 function parseEntry(fields: string[]): LedgerEntry | Stranger {
   const [name, json] = fields;
   if (name !== 'e' || json === undefined) return { reason: 'no field "e"', fields };

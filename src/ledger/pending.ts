@@ -1,5 +1,5 @@
 /** Moves what still waits in Redis for this ledger into its file, so that a report is up to date. */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
 import { createLedgerDrain } from './drain.ts';

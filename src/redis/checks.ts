@@ -3,7 +3,7 @@
  * preferably with an append-only file. The judgement is pure, on the text of INFO; `checkServer` asks and waits.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
+import { serversOf, type Redis } from './client.ts';
 import { AppError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 
@@ -16,6 +16,8 @@ export type ServerFacts = {
   version: string;
   /** What it is compatible with: Valkey 8 says 7.2.4. */
   redisVersion: string;
+  /** A Sentinel answers as a Redis does, and a Cluster's node too. */
+  mode: 'standalone' | 'cluster' | 'sentinel';
   role: string;
   isReadOnlyReplica: boolean;
   isLoading: boolean;
@@ -34,8 +36,28 @@ const cannotAppend =
   'then run the same command again; nothing done is lost';
 const warned = new WeakSet<Redis>();
 
-/** Errors: `redis`, `disk`, with the cure. Warns, once per client, about a server that may forget. */
+/**
+ * Errors: `redis`, `disk`, with the cure. Warns, once per client, about a server that may forget. Of a Cluster, every
+ * primary is looked at: the namespace's slot may move to any of them.
+ */
 export async function checkServer(client: Redis, log: Log): Promise<ServerFacts> {
+  const all: ServerFacts[] = [];
+  for (const { server, address } of serversOf(client)) {
+    const facts = await untilFit(server, log);
+    const { refusal, warnings } = judge(facts, client.isCluster);
+    const at = address === null ? '' : `node ${address} of the Cluster: `;
+    if (refusal !== null) throw new AppError('redis', at + refusal);
+    if (!warned.has(client)) for (const warning of warnings) log.warn(at + warning);
+    all.push(facts);
+  }
+  warned.add(client);
+  const [first] = all;
+  if (!first) throw new AppError('redis', 'the Cluster has no primary; see its nodes with: redis-cli CLUSTER NODES');
+  return first;
+}
+
+/** Waits for what gets better by itself. */
+async function untilFit(client: Redis, log: Log): Promise<ServerFacts> {
   let facts = await askFacts(client);
   if (facts.isLoading) log.info('Redis is reading its data; waiting');
   for (const deadlineMs = Date.now() + loadedWithinMs; facts.isLoading; facts = await askFacts(client)) {
@@ -49,10 +71,6 @@ export async function checkServer(client: Redis, log: Log): Promise<ServerFacts>
     if (Date.now() >= deadlineMs) throw new AppError('disk', cannotAppend);
     await sleep(250);
   }
-  const judgement = judge(facts);
-  if (judgement.refusal !== null) throw new AppError('redis', judgement.refusal);
-  if (!warned.has(client)) for (const warning of judgement.warnings) log.warn(warning);
-  warned.add(client);
   return facts;
 }
 
@@ -96,6 +114,7 @@ export function readFacts(info: string, configuredPolicy: string | null): Server
     product,
     version: fields.get(`${product}_version`) ?? redisVersion,
     redisVersion,
+    mode: modeOf(fields),
     role,
     // A replica that may be written to would lose the writes at its next sync: as bad.
     isReadOnlyReplica: role === 'slave' || role === 'replica',
@@ -106,14 +125,31 @@ export function readFacts(info: string, configuredPolicy: string | null): Server
   };
 }
 
-/** What is wrong with a server: one reason to refuse it, or things to warn about. */
-export function judge(facts: ServerFacts): { refusal: string | null; warnings: string[] } {
+/** Valkey has its own word for it. */
+function modeOf(fields: ReadonlyMap<string, string>): ServerFacts['mode'] {
+  const mode = fields.get('redis_mode') ?? fields.get('server_mode');
+  return mode === 'cluster' || mode === 'sentinel' ? mode : 'standalone';
+}
+
+/**
+ * What is wrong with a server: one reason to refuse it, or things to warn about. `isClusterClient`: it is talked to as a
+ * part of its Cluster.
+ */
+export function judge(facts: ServerFacts, isClusterClient = false): { refusal: string | null; warnings: string[] } {
   const refuse = (refusal: string) => ({ refusal, warnings: [] });
   if (!isVersionSupported(facts.redisVersion)) {
     return refuse(
       `expected Redis ${oldestVersion} or newer (or Valkey), this one is ${facts.redisVersion || 'nameless'}; ` +
         'update it, or use another (REDIS_URL, --redis)',
     );
+  }
+  if (facts.mode === 'sentinel') {
+    return refuse(
+      'this is a Sentinel, which keeps no data; write its URL as redis+sentinel://host:26379,…/primary-name',
+    );
+  }
+  if (facts.mode === 'cluster' && !isClusterClient) {
+    return refuse('this Redis is one node of a Cluster; write its URL as redis+cluster://host:port,…');
   }
   if (facts.isReadOnlyReplica) {
     return refuse('this Redis is a replica, which takes no writes that last; set the URL of its primary');

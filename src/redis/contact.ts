@@ -3,9 +3,9 @@
  * connection are the client's to repair (connect.ts); here nothing has worked yet, and a person is waiting.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Redis } from 'ioredis';
 import { AppError, messageOf, systemErrorCode } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { tryOnce } from './first-try.ts';
 import type { RedisAddress } from './url.ts';
 
 export const giveUpAfterMs = 10_000;
@@ -48,47 +48,41 @@ export async function firstContact(contact: Contact): Promise<void> {
   }
 }
 
-async function tryOnce(address: RedisAddress, withinMs: number): Promise<Error | null> {
-  const client = new Redis({
-    ...address,
-    lazyConnect: true,
-    enableReadyCheck: false,
-    enableOfflineQueue: false,
-    retryStrategy: null,
-    connectTimeout: withinMs,
-  });
-  let seen: Error | null = null;
-  // The first is the cause, the ones after it ("Connection is closed") its consequences.
-  client.on('error', (error: Error) => (seen ??= error));
-  const timeout = new AbortController();
-  try {
-    const silence = sleep(withinMs, undefined, { signal: timeout.signal }).then(() => {
-      throw Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' });
-    });
-    await Promise.race([greet(client, address.db), silence]);
-    return null;
-  } catch (error) {
-    // A user who may not PING is a user all the same.
-    if (messageOf(error).startsWith('NOPERM')) return null;
-    return seen ?? (error instanceof Error ? error : new Error(String(error)));
-  } finally {
-    timeout.abort();
-    client.disconnect();
-  }
-}
-
-async function greet(client: Redis, db: number): Promise<void> {
-  await client.connect();
-  // The client itself swallows a refused database, and would go on in database 0.
-  if (db !== 0) await client.select(db);
-  await client.ping();
-}
-
 type Diagnosis = { cause: string; cure: string; isFinal: boolean };
 type Row = { when: RegExp; cause: string; cure: string; isFinal: boolean };
 
 /** Matched, in this order, against the error's code and message. */
 const rows: Row[] = [
+  {
+    when: /^NOPRIMARY/,
+    cause: 'its Sentinels know no primary of that name',
+    cure: 'correct the name in the URL; they tell theirs with: redis-cli -p 26379 SENTINEL MASTERS',
+    isFinal: true,
+  },
+  {
+    when: /^SENTINELAUTH/,
+    cause: 'its Sentinels want a password of their own, or another one',
+    cure: 'write it at the end of the URL (?sentinel_password=…, and &sentinel_username=… where they have users)',
+    isFinal: true,
+  },
+  {
+    when: /unknown command.*SENTINEL/i,
+    cause: 'what answers there is no Sentinel',
+    cure: 'name the ports of the Sentinels (usually 26379), or write redis:// where there are none',
+    isFinal: true,
+  },
+  {
+    when: /cluster support disabled/i,
+    cause: 'it is no Cluster',
+    cure: 'write redis:// instead of redis+cluster://',
+    isFinal: true,
+  },
+  {
+    when: /^CLUSTERDOWN/,
+    cause: 'its Cluster is not whole (cluster_state:fail)',
+    cure: 'start the nodes that are missing; see them with: redis-cli CLUSTER NODES',
+    isFinal: false,
+  },
   {
     when: /WRONGPASS|invalid password|invalid username/i,
     cause: 'it refuses the user or the password',
@@ -108,9 +102,17 @@ const rows: Row[] = [
     isFinal: true,
   },
   {
+    when: /certificate.required|handshake.failure/i,
+    cause: 'it wants a certificate of its clients',
+    cure: 'name yours in the URL (?cert=…&key=…)',
+    isFinal: true,
+  },
+  {
     when: /CERT|SELF_SIGNED|UNABLE_TO_(GET|VERIFY)/,
     cause: 'its TLS certificate is not trusted',
-    cure: "set NODE_EXTRA_CA_CERTS to the file with its authority's certificate, and use the name it was made for",
+    cure:
+      "name the file with its authority's certificate (NODE_EXTRA_CA_CERTS, or ?ca=… in the URL), " +
+      'and use the host name it was made for',
     isFinal: true,
   },
   {
@@ -165,11 +167,18 @@ const rows: Row[] = [
   },
 ];
 
-/** Pure. `isTls`: TLS was asked for; silence then often means that the other side waits for plain text. */
+/** What else may be the cause where TLS was asked for. */
+const tlsCures = new Map([
+  ['no answer', 'where it speaks no TLS write redis://'],
+  // TLS 1.3 refuses a client when the connection is made already; then its alert may be lost.
+  ['it closes the connection', 'where it wants a certificate of its clients name yours (?cert=…&key=…)'],
+]);
+
+/** Pure. `isTls`: TLS was asked for. */
 export function diagnose(error: Error, isTls: boolean): Diagnosis {
   const text = `${systemErrorCode(error) ?? ''} ${error.name} ${error.message}`.trim();
   const row = rows.find(({ when }) => when.test(text) || when.test(error.message));
   if (!row) return { cause: `"${error.message}"`, cure: 'check the URL', isFinal: false };
-  const isSilent = isTls && row.cause === 'no answer';
-  return { ...row, cure: isSilent ? `${row.cure}; where it speaks no TLS write redis://` : row.cure };
+  const also = isTls ? tlsCures.get(row.cause) : undefined;
+  return { ...row, cure: also === undefined ? row.cure : `${row.cure}; ${also}` };
 }

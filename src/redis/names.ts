@@ -25,12 +25,16 @@ export function createNames(namespace: string) {
     reaped: `${tag}:reaped`,
     /** Sorted set: worker id → last sign of life (Redis time, ms). */
     workers: `${tag}:workers`,
-    /** Hash: BullMQ job id → lock token of the jobs that a worker has in hand. */
+    /** Hash: what the lock tokens of a worker's jobs begin with → since when (ms). */
     worker: (workerId: string) => `${tag}:worker:${workerId}`,
     /** Hash: one (provider, key)'s model listing and its age. */
     models: (provider: string, keyId: string) => `${tag}:models:${provider}:${keyId}`,
     /** String with expiry: who fetches that listing now. */
     modelsLock: (provider: string, keyId: string) => `${tag}:models:${provider}:${keyId}:lock`,
+    /** Sorted set: priority → the turn that was served last (jobs/turns.ts). */
+    turns: `${tag}:turns`,
+    /** Sorted set: priority and model that lines of some process wait for → until when (Redis time, ms). */
+    wanted: `${tag}:wanted`,
     /** Set of batch ids. */
     batches: `${tag}:batches`,
     /** Hash: a batch's options, status and counters. */

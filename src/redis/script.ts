@@ -3,7 +3,7 @@
  * SCRIPT FLUSH, a restart or a fail-over of Redis needs no care from anyone.
  */
 import { readFileSync } from 'node:fs';
-import type { Redis } from 'ioredis';
+import type { Redis } from './client.ts';
 
 export type Script = (keys: string[], args: (string | Buffer)[]) => Promise<unknown>;
 

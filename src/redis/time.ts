@@ -1,5 +1,5 @@
 /** Redis' clock: the one that all workers share. */
-import type { Redis } from 'ioredis';
+import type { Redis } from './client.ts';
 
 export async function redisTimeMs(redis: Redis): Promise<number> {
   const [seconds, micros] = await redis.time();

@@ -31,7 +31,13 @@ const rows: Row[] = [
     when: /\bNOPERM\b/,
     code: 'redis',
     what: 'does not permit its user a command that is needed',
-    cure: 'give the user +@all on the keys of the namespace',
+    cure: 'give the user +@read +@write +@transaction +eval +evalsha +time +info on the keys ~{<namespace>}:*',
+  },
+  {
+    when: /^(MOVED|CROSSSLOT) /,
+    code: 'redis',
+    what: 'is one node of a Cluster',
+    cure: 'write its URL as redis+cluster://host:port,…',
   },
   { when: /\b(NOAUTH|WRONGPASS)\b/, code: 'redis', what: 'now wants another password', cure: 'correct it in the URL' },
   {

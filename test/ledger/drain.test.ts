@@ -75,11 +75,18 @@ describe('one chunk', () => {
     expect(await drain.drainOnce()).toBe(0);
   });
 
+  test('is all the calls that were settled together', async () => {
+    const together = numberedEntries(40).flatMap((one) => ['e', JSON.stringify(one)]);
+    await redis.xadd(names.ledger(batchId), '*', ...together);
+    expect(await createDrain().drainOnce()).toBe(1);
+    expect(await attempts()).toBe(40);
+  });
+
   test('is bounded, and flush moves all the chunks there are', async () => {
     await append(numberedEntries(2500));
     const drain = createDrain();
-    expect(await drain.drainOnce()).toBe(1000);
-    expect(await redis.xlen(names.ledger(batchId))).toBe(1500);
+    expect(await drain.drainOnce()).toBe(100);
+    expect(await redis.xlen(names.ledger(batchId))).toBe(2400);
     await drain.flush();
     expect(await redis.xlen(names.ledger(batchId))).toBe(0);
     expect(await attempts()).toBe(2500);
@@ -109,7 +116,7 @@ describe('one chunk', () => {
       { stdio: ['ignore', 'inherit', 'inherit'], cwd: path.resolve(import.meta.dirname, '../..') },
     );
     expect(await once(child, 'exit')).toEqual([null, 'SIGKILL']);
-    expect(await attempts()).toBe(1000);
+    expect(await attempts()).toBe(100);
     expect(await redis.xlen(names.ledger(batchId))).toBe(1200);
     await createDrain().flush();
     expect(await attempts()).toBe(1200);

@@ -24,6 +24,10 @@ test.each([
   ['Redis 5', { redis_version: '5.9.9' }, /is 5\.9\.9/, []],
   ['a server without a version', { redis_version: '' }, /nameless/, []],
   ['Valkey', { redis_version: '7.2.4', valkey_version: '8.1.0' }, null, []],
+  ['Valkey by its own words', { redis_version: '7.2.4', valkey_version: '9.0.1', server_name: 'valkey' }, null, []],
+  ['a Sentinel', { redis_mode: 'sentinel' }, /keeps no data; .*redis\+sentinel:\/\//, []],
+  ['a node of a Cluster', { redis_mode: 'cluster' }, /one node of a Cluster; .*redis\+cluster:\/\//, []],
+  ['a node of a Valkey Cluster', { valkey_version: '9.0.1', server_mode: 'cluster' }, /one node of a Cluster/, []],
   ['a replica', { role: 'slave' }, /replica/, []],
   [
     'an evicting server',
@@ -44,6 +48,11 @@ test('what CONFIG says wins over INFO, and a server that tells neither is warned
   expect(readFacts(infoOf(healthy), 'volatile-ttl').evictionPolicy).toBe('volatile-ttl');
   const silent = readFacts(infoOf({ redis_version: '7.0.0', aof_enabled: '1' }), null);
   expect(judge(silent)).toEqual({ refusal: null, warnings: [expect.stringContaining('maxmemory-policy')] });
+});
+
+test('a node of a Cluster is well for a client of the Cluster', () => {
+  const facts = readFacts(infoOf({ ...healthy, redis_mode: 'cluster' }), null);
+  expect(judge(facts, true)).toEqual({ refusal: null, warnings: [] });
 });
 
 test('Valkey tells its own version', () => {

@@ -125,6 +125,11 @@ describe('a server that cannot be reached', () => {
     );
     await expect(open(`unix://${tempDir()}/none.sock`)).rejects.toThrow(/no such socket/);
     await expect(open('redis://nowhere.invalid')).rejects.toThrow(/host name is not known|no answer/);
+    await expect(open(`redis+sentinel://127.0.0.1:${await freePort()}/main`)).rejects.toThrow(/nothing listens there/);
+    await expect(open(`redis+cluster://127.0.0.1:${await freePort()}`)).rejects.toThrow(/nothing listens there/);
+    await expect(open(inject('redisUrl').replace('redis:', 'redis+cluster:'))).rejects.toThrow(/it is no Cluster/);
+    const asSentinel = `${inject('redisUrl').replace('redis:', 'redis+sentinel:')}/main`;
+    await expect(open(asSentinel)).rejects.toThrow(/what answers there is no Sentinel/);
     await expect(open('amqp://localhost')).rejects.toMatchObject({ code: 'config' });
   });
 
@@ -182,6 +187,44 @@ describe('without a URL', () => {
     const waiting = handle.client.get('key').catch((error: Error) => error.message);
     await handle.close();
     expect(await waiting).toBe('Connection is closed.');
+  });
+});
+
+describe('an outage', () => {
+  test('is waited for by commands, also by those that were given in it', async () => {
+    await using server = await startRedisServer();
+    const handle = await open(server.url);
+    await server.stop();
+    await waitFor(() => handle.client.status === 'reconnecting');
+    const waiting = handle.client.set('given', 'meanwhile');
+    await using _second = await startRedisServer(['--port', `${server.port}`]);
+    expect(await waiting).toBe('OK');
+    await handle.close();
+  });
+
+  test('does not keep a waiting worker of the queue from closing', async () => {
+    const server = await startRedisServer();
+    const handle = await open(server.url);
+    const worker = new Worker('queue', async () => {}, { connection: handle.connectionOptions, drainDelay: 1 });
+    worker.on('error', () => {});
+    await new Promise<void>((resolve) => worker.once('drained', () => resolve()));
+    const blocking = (await worker.getBackend().blockingClient) as { status: string } | undefined;
+    await server.stop();
+    await waitFor(() => blocking?.status === 'reconnecting');
+    await worker.close();
+    expect(blocking?.status).toBe('end');
+  });
+
+  test('that is longer than the patience is told, and ends every command', async () => {
+    const server = await startRedisServer();
+    const handle = await openRedis({ url: server.url, dataDir: '/nonexistent', log, patienceMs: 200 });
+    onTestFinished(() => handle.close());
+    await server.stop();
+    await waitFor(() => handle.client.status === 'reconnecting');
+    const waiting = handle.client.get('key').catch((error: Error) => error.message);
+    expect(await handle.gone).toMatchObject({ code: 'redis', message: expect.stringContaining('lost the Redis at') });
+    expect(await waiting).toBe('Connection is closed.');
+    await expect(handle.client.get('key')).rejects.toThrow('Connection is closed.');
   });
 });
 
