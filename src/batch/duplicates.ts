@@ -24,6 +24,8 @@ export type DuplicateOptions = {
   spoolDir: string;
   /** 8 bytes each. Default 2^20. */
   hashesInMemory?: number;
+  /** Of the hashes, 8 bytes. Default: by chance. */
+  hashKey?: Uint8Array;
   /** Suspects looked at in one more reading of the input; about 150 bytes each. Default 2^18. */
   suspectsPerReading?: number;
 };
@@ -36,15 +38,16 @@ const slice = new Float64Array(4096);
 type Run = { position: number; end: number };
 
 export class DuplicateFinder {
-  readonly #options: Required<DuplicateOptions>;
-  readonly #hash = createIdHash();
+  readonly #options: Required<Omit<DuplicateOptions, 'hashKey'>>;
+  readonly #hash: (id: string) => number;
   #hashes: Float64Array;
   #count = 0;
   #runs: Run[] = [];
   /** Opened by the first run, and already without a name: a crash leaves nothing behind. */
   #file: number | null = null;
 
-  constructor(options: DuplicateOptions) {
+  constructor({ hashKey = randomBytes(8), ...options }: DuplicateOptions) {
+    this.#hash = createIdHash(Buffer.from(hashKey));
     this.#options = { hashesInMemory: 2 ** 20, suspectsPerReading: 2 ** 18, ...options };
     this.#hashes = new Float64Array(this.#options.hashesInMemory);
   }
@@ -54,6 +57,17 @@ export class DuplicateFinder {
     if (this.#count === this.#hashes.length) this.#spill();
     this.#hashes[this.#count] = this.#hash(customId);
     this.#count += 1;
+  }
+
+  /** The hashes of many ids, made elsewhere with the same key. */
+  addHashes(hashes: Float64Array): void {
+    for (let from = 0; from < hashes.length;) {
+      if (this.#count === this.#hashes.length) this.#spill();
+      const piece = hashes.subarray(from, from + this.#hashes.length - this.#count);
+      this.#hashes.set(piece, this.#count);
+      this.#count += piece.length;
+      from += piece.length;
+    }
   }
 
   /** Reports every duplicate of an earlier line to `found`; by line within one reading of the input. */

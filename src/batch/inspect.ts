@@ -19,7 +19,13 @@ export type Offer = {
 export type InspectRules = Pick<Config, 'aliases' | 'fallbacks'> & { dropUnsupported: boolean };
 
 /** `text` is the line as it stands in the file: it tells what the problem's field is called there. */
-export type Inspect = (request: CompletionRequest, line: number, text: string) => LineProblem | null;
+export type Inspect = {
+  (request: CompletionRequest, line: number, text: string): LineProblem | null;
+  /** What it was made of, plain data: another thread makes the same of it. */
+  readonly grounds?: InspectGrounds;
+};
+
+export type InspectGrounds = { offers: Offer[]; rules: InspectRules };
 
 /** A model that a request would be sent to. */
 type Target = { kind: ProviderKind; abilities: Abilities };
@@ -34,7 +40,7 @@ const mostRemembered = 10_000;
 export function createInspect(offers: readonly Offer[], rules: InspectRules): Inspect {
   const asked = offers.length === 0 ? [nobody] : offers;
   const known = new Map<string, Resolution>();
-  return (request, line, text) => {
+  const inspect = (request: CompletionRequest, line: number, text: string): LineProblem | null => {
     let resolution = known.get(request.model);
     if (!resolution) {
       if (known.size >= mostRemembered) known.clear();
@@ -45,6 +51,12 @@ export function createInspect(offers: readonly Offer[], rules: InspectRules): In
     const { code, message } = problem;
     return { line, field: fieldIn(text, problem.field), code, message, customId: request.customId };
   };
+  // No more of the offers than is asked of them: callers put their keys beside it.
+  const grounds = {
+    offers: offers.map(({ provider: { name, kind }, listing }) => ({ provider: { name, kind }, listing })),
+    rules: { aliases: rules.aliases, fallbacks: rules.fallbacks, dropUnsupported: rules.dropUnsupported },
+  };
+  return Object.assign(inspect, { grounds });
 }
 
 /** Null when one of them would take it, else what the first one has against it. */

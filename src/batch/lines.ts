@@ -34,7 +34,14 @@ export type ChunkOptions = {
 /** No provider takes a request near this, and a file without newlines must not fill the memory. */
 export const longestLineBytes = 64 * 1024 * 1024;
 
+/** A chunk whose text is still bytes, which are valid until the next one is asked for. */
+export type LineBlock = Omit<Chunk, 'text'> & { bytes: Buffer };
+
 export async function* readChunks(input: ByteSource, options: ChunkOptions): AsyncGenerator<Chunk> {
+  for await (const { bytes, ...place } of readBlocks(input, options)) yield { ...place, text: decodeLines(bytes) };
+}
+
+export async function* readBlocks(input: ByteSource, options: ChunkOptions): AsyncGenerator<LineBlock> {
   const cutter = new ChunkCutter(input.source, options);
   for await (const block of readBytes(input, options)) {
     cutter.add(block);
@@ -45,8 +52,11 @@ export async function* readChunks(input: ByteSource, options: ChunkOptions): Asy
 
 const blank = /^[ \t\r]*$/;
 
-/** Calls `visit` for every line of a chunk that is not blank. */
-export function eachLine(chunk: Chunk, visit: (text: string, line: number) => void): void {
+/** Calls `visit` for every line of a chunk that is not blank. Returns the number of the line behind the chunk. */
+export function eachLine(
+  chunk: Pick<Chunk, 'text' | 'firstLine'>,
+  visit: (text: string, line: number) => void,
+): number {
   const { text } = chunk;
   let line = chunk.firstLine;
   for (let from = 0; from <= text.length; line += 1) {
@@ -58,6 +68,7 @@ export function eachLine(chunk: Chunk, visit: (text: string, line: number) => vo
     }
     from = to + 1;
   }
+  return line;
 }
 
 const newline = 0x0a;
@@ -94,7 +105,7 @@ class ChunkCutter {
   }
 
   /** The next whole chunk, or null when more bytes are needed to know where it ends. */
-  take(): Chunk | null {
+  take(): LineBlock | null {
     const bytes = this.#held.subarray(0, this.#end);
     for (;;) {
       const found = bytes.indexOf(newline, this.#scanned);
@@ -109,7 +120,7 @@ class ChunkCutter {
   }
 
   /** After the last block: what is left, with or without a last newline. */
-  *finish(): Generator<Chunk> {
+  *finish(): Generator<LineBlock> {
     // Every newline is behind `#lineStart` now, and `take` has cut what was too large together.
     const endsInNewline = this.#end === this.#lineStart;
     if (!endsInNewline) this.#countLine(this.#end, this.#end);
@@ -123,14 +134,14 @@ class ChunkCutter {
     this.#lineStart = lineEnd;
   }
 
-  #cut(textEnd: number): Chunk {
-    const text = decodeLines(this.#held.subarray(this.#textStart(), textEnd));
+  #cut(textEnd: number): LineBlock {
+    const bytes = this.#held.subarray(this.#textStart(), textEnd);
     const endOffset = this.#offset + this.#lineStart - this.#start;
-    const chunk: Chunk = {
+    const block: LineBlock = {
       firstLine: this.#firstLine,
       offset: this.#offset,
       endOffset,
-      text,
+      bytes,
       lineCount: this.#lineCount,
       requestCount: this.#requestCount,
     };
@@ -140,7 +151,7 @@ class ChunkCutter {
     this.#firstLine += this.#lineCount;
     this.#lineCount = 0;
     this.#requestCount = 0;
-    return chunk;
+    return block;
   }
 
   /** Windows programs begin UTF-8 files with a byte order mark: it counts as bytes, not as text. */

@@ -1,15 +1,18 @@
 /**
- * Looks at a whole input file before the first cent is spent: one streaming pass over every line, and a second one
- * only where two lines seem to share a custom_id. Memory does not grow with the file, but for one bit a line, and that
+ * Looks at a whole input file before the first cent is spent: one streaming pass over every line, for a large file in
+ * several threads, and a second one only where two lines seem to share a custom_id. Memory does not grow with the file, but for one bit a line, and that
  * only once there is a duplicate. Reports; what to do about bad lines is for the caller.
  */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { channel } from 'node:diagnostics_channel';
 import { AppError } from '../errors.ts';
+import { createBlockCheck, createLineReader, type BlockReport, type CheckRules } from './check-block.ts';
+import { startCheckThreads, threadsFor } from './check-threads.ts';
 import { DuplicateFinder } from './duplicates.ts';
 import type { InputFile } from './input.ts';
-import { eachLine, readChunks } from './lines.ts';
+import { eachLine, readBlocks, readChunks, type LineBlock } from './lines.ts';
 import type { Inspect } from './inspect.ts';
-import { parseRequest, type LineProblem, type ParsedLine, type RequestDefaults } from './request.ts';
+import type { LineProblem, ParsedLine, RequestDefaults } from './request.ts';
 
 export type Validation = {
   /** Requests: lines that are not blank. */
@@ -44,47 +47,50 @@ export type ValidationOptions = {
   onProgress?: (progress: { bytesRead: number; lines: number }) => void;
   /** See duplicates.ts. */
   hashesInMemory?: number;
+  /** That look at lines. Default: what the machine has and the file is worth. */
+  threads?: number;
 };
 
-/** A chunk is text and its lines in memory at once; small enough to stay in the cache, large enough to be rare. */
-const chunkLimits = { fromOffset: 0, fromLine: 1, maxLines: 8192, maxBytes: 256 * 1024 };
+/** node:diagnostics_channel: a message when an input has been looked at whole. */
+export const validatedChannel = 'nightshift:validated';
+const validated = channel(validatedChannel);
+
+/** What one thread is given at a time: enough that the giving costs little beside the work. */
+const blockLimits = { fromOffset: 0, fromLine: 1, maxLines: 65_536, maxBytes: 512 * 1024 };
 const mostModels = 1000;
 const otherModels = '…';
 
 /** Errors: `input` when the file holds no request, cannot be read to its end, or changes meanwhile; `disk`. */
 export async function validateInput(input: InputFile, options: ValidationOptions): Promise<Validation> {
   const { defaults, spoolDir, hashesInMemory, onProgress } = options;
-  using finder = new DuplicateFinder({ spoolDir, ...(hashesInMemory !== undefined && { hashesInMemory }) });
-  const problems = new ProblemList(options.maxProblems ?? 20);
+  const inspect = options.inspect ?? null;
+  const hashKey = randomBytes(8);
+  using finder = new DuplicateFinder({ spoolDir, hashKey, ...(hashesInMemory !== undefined && { hashesInMemory }) });
+  const rules = { defaults, hashKey, maxProblems: options.maxProblems ?? 20 };
+  const problems = new ProblemList(rules.maxProblems);
   const models = new Map<string, number>();
   const digest = createHash('sha256');
   let bytesRead = 0;
   let lines = 0;
   let total = 0;
 
-  const read = (text: string, line: number): ParsedLine => {
-    const parsed = parseRequest(text, line, defaults);
-    const problem = parsed.ok ? (options.inspect?.(parsed.request, line, text) ?? null) : null;
-    return problem ? { ok: false, problem } : parsed;
-  };
-  const checkLine = (text: string, line: number) => {
-    const parsed = read(text, line);
-    if (!parsed.ok) return problems.add(parsed.problem);
-    const { customId, model } = parsed.request;
-    finder.add(customId);
-    const name = models.size < mostModels || models.has(model) ? model : otherModels;
-    models.set(name, (models.get(name) ?? 0) + 1);
+  const take = (report: BlockReport, { lineCount, requestCount }: Omit<LineBlock, 'bytes'>) => {
+    finder.addHashes(report.hashes);
+    for (const problem of report.problems) problems.keep(problem);
+    for (const [code, count] of report.problemCounts) problems.count(code, count);
+    for (const [model, count] of report.models) {
+      const name = models.size < mostModels || models.has(model) ? model : otherModels;
+      models.set(name, (models.get(name) ?? 0) + count);
+    }
+    lines += lineCount;
+    total += requestCount;
+    onProgress?.({ bytesRead, lines });
   };
   const onRawBytes = (bytes: Buffer) => {
     digest.update(bytes);
     bytesRead += bytes.length;
   };
-  for await (const chunk of readChunks(input, { ...chunkLimits, onRawBytes })) {
-    eachLine(chunk, checkLine);
-    lines += chunk.lineCount;
-    total += chunk.requestCount;
-    onProgress?.({ bytesRead, lines });
-  }
+  await checkAll(input, { rules, inspect, threads: options.threads, onRawBytes, take });
   if (total === 0) {
     throw new AppError('input', `${input.source}: expected one JSON object per line, got ${lines} blank lines`);
   }
@@ -92,18 +98,20 @@ export async function validateInput(input: InputFile, options: ValidationOptions
   const duplicates = new LineSet(lines);
   const noun = input.rendered?.kept.format === 'csv' ? 'row' : 'line';
   await finder.find(
-    (visit) => readIds(input, read, visit),
+    (visit) => readIds(input, createLineReader(defaults, inspect), visit),
     ({ customId, line, firstLine }) => {
       duplicates.add(line);
       const message = `expected another custom_id on each ${noun}, got ${JSON.stringify(customId)} as on ${noun} ${firstLine}`;
-      problems.add({ line, field: 'custom_id', code: 'duplicate_custom_id', message, customId });
+      problems.count('duplicate_custom_id', 1);
+      problems.keep({ line, field: 'custom_id', code: 'duplicate_custom_id', message, customId });
     },
   );
   await input.assertUnchanged();
+  validated.publish({ source: input.source });
   return {
     total,
-    valid: total - problems.count,
-    invalid: problems.count,
+    valid: total - problems.total,
+    invalid: problems.total,
     problems: problems.first,
     problemCounts: problems.countByCode,
     sha256: digest.digest('hex'),
@@ -115,12 +123,34 @@ export async function validateInput(input: InputFile, options: ValidationOptions
   };
 }
 
+type CheckAll = {
+  rules: CheckRules;
+  inspect: Inspect | null;
+  threads: number | undefined;
+  onRawBytes: (bytes: Buffer) => void;
+  take: (report: BlockReport, block: Omit<LineBlock, 'bytes'>) => void;
+};
+
+/** Reports on every block, in the order of the file. */
+async function checkAll(input: InputFile, { rules, inspect, onRawBytes, take, ...options }: CheckAll): Promise<void> {
+  const grounds = inspect?.grounds ?? null;
+  // What cannot be told to a thread is done in this one.
+  const count = inspect && !grounds ? 1 : (options.threads ?? threadsFor(input));
+  const check = createBlockCheck(rules, inspect);
+  await using threads = count > 1 ? startCheckThreads(count, { ...rules, grounds }, check, take) : null;
+  for await (const block of readBlocks(input, { ...blockLimits, onRawBytes })) {
+    if (threads) await threads.add(block);
+    else take(check(block), block);
+  }
+  await threads?.finish();
+}
+
 async function readIds(
   input: InputFile,
   read: (text: string, line: number) => ParsedLine,
   visit: (customId: string, line: number) => void,
 ): Promise<void> {
-  for await (const chunk of readChunks(input, chunkLimits)) {
+  for await (const chunk of readChunks(input, blockLimits)) {
     eachLine(chunk, (text, line) => {
       const parsed = read(text, line);
       if (parsed.ok) visit(parsed.request.customId, line);
@@ -133,15 +163,19 @@ class ProblemList {
   /** By line. */
   readonly first: LineProblem[] = [];
   readonly countByCode = new Map<string, number>();
-  count = 0;
+  total = 0;
 
   constructor(most: number) {
     this.#most = most;
   }
 
-  add(problem: LineProblem): void {
-    this.count += 1;
-    this.countByCode.set(problem.code, (this.countByCode.get(problem.code) ?? 0) + 1);
+  count(code: string, lines: number): void {
+    this.total += lines;
+    this.countByCode.set(code, (this.countByCode.get(code) ?? 0) + lines);
+  }
+
+  /** Only the first ones; does not count. */
+  keep(problem: LineProblem): void {
     const last = this.first.at(-1);
     if (this.first.length >= this.#most && (!last || last.line < problem.line)) return;
     // Duplicates come after everything else, whatever their line.

@@ -270,6 +270,23 @@ describe('the low-water mark', () => {
   });
 });
 
+describe('what is done already', () => {
+  it('is not enqueued again, and takes no room in the window', async () => {
+    const setup = await setUp(linesOf(400));
+    const undone = new Set([3, 199, 200, 331, 400]);
+    for (let line = 1; line <= 400; line += 1) if (!undone.has(line)) await setup.batch.end(line);
+    await client.hset(names.batch(setup.batch.batchId), { collectedLines: 395 });
+    const running = await start(setup, { window: { ...wide, lines: 4 } });
+    await waitFor(() => running.chunks.length >= 3);
+    // The window is full of what is not done, and of nothing else.
+    await client.ping();
+    expect(running.chunks).toEqual([1, 196, 331]);
+    await workOff(running, (open) => open.filter((line) => undone.has(line)));
+    expect(running.chunks).toEqual([1, 196, 331, 396]);
+    expect((await setup.batch.record()).lowWater).toMatchObject({ line: 401, requests: 400 });
+  });
+});
+
 describe('an abort', () => {
   it('stops it while it waits for room', async () => {
     const running = await start(await setUp(linesOf(50)), { window: { ...wide, lines: 10 } });

@@ -62,6 +62,14 @@ test('the installed command runs a batch, with paths from where the person stand
   expect(existsSync(inStrangersDir('state/simulated/ledger.db'))).toBe(true);
 });
 
+test('the installed command checks a large file, in threads where there are cores', async () => {
+  const line = (id: number) => `${JSON.stringify({ custom_id: `line-${id}`, prompt: 'a b c d '.repeat(16_384) })}\n`;
+  writeFileSync(inStrangersDir('large.jsonl'), Array.from({ length: 200 }, (_, id) => line(id)).join(''));
+  const ended = await installed.run('nightshift', ['check', 'large.jsonl', '--model', 'fast', '--offline', '--json']);
+  expect(ended).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(JSON.parse(ended.stdout)).toMatchObject({ total: 200, invalid: 0, models: { fast: 200 } });
+});
+
 /** As a program of a user would have it; TypeScript, so that the declarations are checked too. */
 const program = `
 import { AppError, createKeyring, loadConfig, readUsage, runBatch, type BatchResult } from 'nightshift';
