@@ -7,6 +7,7 @@
 import { Queue, type RedisOptions } from 'bullmq';
 import { z } from 'zod';
 import type { Names } from '../src/redis/names.ts';
+import type { Turns } from './turns.ts';
 
 export const queueName = 'completions';
 
@@ -34,8 +35,25 @@ export function createQueue(connection: RedisOptions, names: Names): Queue<Compl
   });
 }
 
-export async function enqueue(queue: Queue<CompletionPayload>, payloads: CompletionPayload[]): Promise<void> {
-  await queue.addBulk(payloads.map((data) => ({ name: 'lines', data, opts: { jobId: jobIdOf(data) } })));
+/** The batch that a job belongs to. Batch ids hold no hyphen. */
+export function batchOf(jobId: string): string {
+  return jobId.slice(0, jobId.lastIndexOf('-'));
+}
+
+/** Without `turns` they come before all that have one, in the order of arrival. */
+export async function enqueue(
+  queue: Queue<CompletionPayload>,
+  payloads: CompletionPayload[],
+  turns?: Turns,
+): Promise<void> {
+  const order = (await turns?.take(payloads.length)) ?? [];
+  await queue.addBulk(
+    payloads.map((data, index) => ({
+      name: 'lines',
+      data,
+      opts: { jobId: jobIdOf(data), priority: order[index] ?? 0 },
+    })),
+  );
 }
 
 /** Is the job neither waiting, delayed nor running? Then its unfinished lines are nobody's. */

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { runBatch as runPrepared } from '../workers/run.ts';
 import { autoConcurrency } from '../workers/process.ts';
 import { checkProviders } from '../workers/providers.ts';
-import { loadBatch, type BatchRecord, type BatchStatus } from './batch/batch.ts';
+import { isFinished, loadBatch, type BatchRecord, type BatchStatus, type Priority } from './batch/batch.ts';
 import { openInput } from './batch/input.ts';
 import { usd } from './batch/manifest.ts';
 import { continueBatch, setUpBatch } from './batch/setup.ts';
@@ -43,6 +43,8 @@ export type RunOptions = {
   /** Calls at once. Default: chosen from the keys' limits. */
   concurrency?: number | undefined;
   attempts?: number | undefined;
+  /** Before or behind other batches on the same Redis. Default: normal. */
+  priority?: Priority | undefined;
   ordered?: boolean | undefined;
   skipInvalid?: boolean | undefined;
   pinModels?: boolean | undefined;
@@ -106,12 +108,13 @@ export async function runBatch(inputFile: string, options: RunOptions): Promise<
         skipInvalid: options.skipInvalid ?? false,
         pinModels: options.pinModels ?? false,
         ordered: options.ordered ?? false,
+        priority: options.priority ?? 'normal',
       },
       budgetNanoUsd,
       beforeNew: (models) => refuseUnknownModels(session, keyring, models, options.skipInvalid ?? false),
       say: (text) => session.log.info(text),
     });
-    if (batch.status === 'completed') return resultOf(batch, await store.batchSummary(batch.batchId));
+    if (isFinished(batch)) return resultOf(batch, await store.batchSummary(batch.batchId));
     const prepare = async () => {
       await continueBatch({ redis, names: session.names, budgetNanoUsd }, batch);
       await reopenKeys(redis, session.names, keyring.keys);

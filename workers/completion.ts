@@ -5,8 +5,9 @@
  * A job ends when all its lines have ended. Lines that are held put it back: at once when this worker stops, later when
  * there is nothing to send for a while. A job of a batch that does not run is dropped: resuming enqueues it again.
  */
-import { DelayedError, WaitingError, Worker, type Job } from 'bullmq';
-import { payloadSchema, queueName, type CompletionPayload } from '../jobs/completion.ts';
+import { DelayedError, WaitingError, type Job } from 'bullmq';
+import { batchOf, payloadSchema, type CompletionPayload } from '../jobs/completion.ts';
+import { noteTurn, rankOf } from '../jobs/turns.ts';
 import { loadBatch, type BatchRecord } from '../src/batch/batch.ts';
 import { readDoneBits } from '../src/batch/done-bits.ts';
 import { defaultWindow } from '../src/batch/producer.ts';
@@ -15,25 +16,24 @@ import type { BullConnection } from '../src/redis/connect.ts';
 import { explainRedisError } from '../src/redis/trouble.ts';
 import { parseHeld } from './approvals.ts';
 import type { WorkerContext } from './context.ts';
+import { createGuests, createInHand } from './guests.ts';
 import { createLanes, type Lanes } from './lanes.ts';
 import { endWithout } from './line-end.ts';
 import { runLine, type LineResult, type LineStart } from './line.ts';
+import { lockMs, startQueueWorker } from './queue-worker.ts';
 import type { Roster } from './roster.ts';
-import { createSeats } from './seats.ts';
+import { createSeats, type Seats } from './seats.ts';
+import { createStanding } from './standing-back.ts';
 
 export type CompletionWorker = {
   /** Takes no more jobs, lets the calls in flight end, puts what is held back. */
   close: () => Promise<void>;
 };
 
-/** The roster notices deaths sooner; locks are for what it cannot see. Long, so that a busy minute loses none. */
-const lockMs = 60_000;
-const stalledCheckMs = 15_000;
-/** Deaths in a line's attempts are counted there (settle.lua); the queue's own count must not end a job sooner. */
-const maxStalledCount = 1_000_000;
 /** A job waits in this process as long as a window may be full, and a little; beyond that it goes back to the queue. */
 const longestWaitMs = 75_000;
 const batchMaxAgeMs = 1000;
+const lookEveryMs = 1000;
 
 export function startCompletionWorker(
   ctx: WorkerContext,
@@ -41,42 +41,52 @@ export function startCompletionWorker(
   connection: BullConnection,
   concurrency: number,
 ): CompletionWorker {
-  const lanes = createLanes(ctx.acquire, { longestWaitMs, outdatedAfterMs: ctx.config.modelsMaxAgeMs / 2 });
   const seats = createSeats(concurrency);
+  const lanes = createLanes(ctx.acquire, seats, { longestWaitMs, outdatedAfterMs: ctx.config.modelsMaxAgeMs / 2 });
   const batches = createBatchCache(ctx);
-  const worker = new Worker<CompletionPayload>(queueName, takeJob, {
+  // One more job than the lines fill, so that the next lines are here when seats come free.
+  const places = Math.ceil(concurrency / defaultWindow.linesPerChunk) + 1;
+  const inHand = createInHand();
+  let takenAt = performance.now();
+  const worker = startQueueWorker({
+    ctx,
+    roster,
     connection,
-    prefix: ctx.names.queuePrefix,
-    // One more job than the lines fill, so that the next lines are here when seats come free.
-    concurrency: Math.ceil(concurrency / defaultWindow.linesPerChunk) + 1,
-    lockDuration: lockMs,
-    stalledInterval: stalledCheckMs,
-    maxStalledCount,
-    drainDelay: 1,
-  });
-  worker.on('error', (error) => ctx.log.debug({ error: messageOf(error) }, 'queue'));
-  worker.on('failed', (job, error) => {
-    // What is wrong with Redis, the run says once; here it would be once a job.
-    const level = explainRedisError(error) ? 'debug' : 'error';
-    ctx.log[level]({ jobId: job?.id, error: error.stack }, 'job failed');
+    places,
+    takeJob,
+    hasRoom: () => inHand.jobs() < places,
+    lastTakenAt: () => takenAt,
   });
   ctx.stopping.addEventListener('abort', () => lanes.stop(), { once: true });
   ctx.keyring.onReplaced(() => lanes.refresh());
 
+  const guests = createGuests({ ctx, worker: worker.current, places, inHand, takeJob, lockMs });
+  const standing = createStanding(ctx, lanes);
+  let isLooking = false;
+  const looking = setInterval(() => {
+    if (isLooking) return;
+    isLooking = true;
+    Promise.all([guests.look(), standing.look()])
+      .catch((error: unknown) => ctx.log.debug({ error: messageOf(error) }, 'looking at what waits'))
+      .finally(() => (isLooking = false));
+  }, lookEveryMs);
+
   async function takeJob(job: Job<CompletionPayload>, token = ''): Promise<void> {
     const jobId = String(job.id);
-    await roster.took(jobId, token);
+    takenAt = performance.now();
+    inHand.took(batchOf(jobId), job.priority);
     try {
+      await noteTurn(ctx.redis, ctx.names, job.priority);
       await runJob(job, token);
     } finally {
-      await roster.gaveBack(jobId);
+      inHand.gaveBack(batchOf(jobId));
     }
   }
 
   async function runJob(job: Job<CompletionPayload>, token: string): Promise<void> {
     const payload = payloadSchema.parse(job.data);
-    const batch = await batches.get(payload.batchId);
-    if (batch?.status !== 'in_progress') return;
+    const batch = await batches.running(payload.batchId);
+    if (!batch) return;
     const results = await runLines(ctx, lanes, seats, batch, payload);
     const held = results.filter((result) => result.tag === 'held');
     if (held.length === 0) return;
@@ -90,13 +100,21 @@ export function startCompletionWorker(
     throw new DelayedError();
   }
 
-  return { close: () => worker.close() };
+  return {
+    async close() {
+      clearInterval(looking);
+      // Takes nothing more; what the guests' jobs still need of the connection is there until they have ended.
+      await worker.pause();
+      await guests.ended();
+      await worker.close();
+    },
+  };
 }
 
 async function runLines(
   ctx: WorkerContext,
   lanes: Lanes,
-  seats: ReturnType<typeof createSeats>,
+  seats: Seats,
   batch: BatchRecord,
   payload: CompletionPayload,
 ): Promise<LineResult[]> {
@@ -116,8 +134,11 @@ async function runLines(
     if (isDone(line)) return { tag: 'ended' };
     const attemptsSpent = Number(spent[index] ?? 0);
     const held = parseHeld(approvals[index]);
-    const start = { ctx, lanes, batch, line, attemptsSpent, held };
-    return seats.sit(() => runLine(start, text).catch((error: unknown) => failByName(start, error)));
+    const seated = takeSeats(lanes, seats, rankOf[batch.options.priority]);
+    const start = { ctx, lanes: seated.lanes, batch, line, attemptsSpent, held };
+    return runLine(start, text)
+      .catch((error: unknown) => failByName(start, error))
+      .finally(seated.leave);
   });
   // All of them settle before an error goes up: a job must not end while one of its lines is still under way.
   const settled = await Promise.allSettled(running);
@@ -125,6 +146,29 @@ async function runLines(
     if (result.status === 'rejected') throw result.reason;
     return result.value;
   });
+}
+
+/** One line's lanes: with a slot it gets a seat, which it leaves when its call is settled. */
+function takeSeats(lanes: Lanes, seats: Seats, rank: number): { lanes: Lanes; leave: () => void } {
+  let isSeated = false;
+  const leave = () => {
+    if (isSeated) seats.leave();
+    isSeated = false;
+  };
+  const own: Lanes = {
+    ...lanes,
+    async take(name, request) {
+      leave();
+      const reply = await lanes.take(name, request, rank);
+      isSeated = reply.tag === 'slot';
+      return reply;
+    },
+    poke() {
+      leave();
+      lanes.poke();
+    },
+  };
+  return { lanes: own, leave };
 }
 
 /** A mistake of ours in one line must not stop the others, nor come back with its job for ever. */
@@ -136,17 +180,28 @@ async function failByName(start: LineStart, error: unknown): Promise<LineResult>
   return endWithout(start, null, 'internal_error', `a bug in nightshift: ${messageOf(error)}; please report it`);
 }
 
-/** Batch records as this worker sees them: options never change, a status may be this old. acquire.lua sees it live. */
+/**
+ * Batch records as this worker sees them: options stay (those of a retry are new), a status may be this old.
+ * Acquire.lua sees it live.
+ */
 function createBatchCache(ctx: WorkerContext) {
   const known = new Map<string, { record: Promise<BatchRecord | null>; at: number }>();
+  function load(batchId: string): Promise<BatchRecord | null> {
+    const record = loadBatch(ctx.redis, ctx.names, batchId);
+    known.set(batchId, { record, at: performance.now() });
+    record.catch(() => known.delete(batchId));
+    return record;
+  }
   return {
-    get(batchId: string): Promise<BatchRecord | null> {
+    /** Null: it does not run, asked at this moment, since a job is dropped on the strength of it. */
+    async running(batchId: string): Promise<BatchRecord | null> {
       const entry = known.get(batchId);
-      if (entry && performance.now() - entry.at < batchMaxAgeMs) return entry.record;
-      const record = loadBatch(ctx.redis, ctx.names, batchId);
-      known.set(batchId, { record, at: performance.now() });
-      record.catch(() => known.delete(batchId));
-      return record;
+      const isFresh = entry && performance.now() - entry.at < batchMaxAgeMs;
+      const cached = isFresh ? await entry.record : null;
+      const record = cached?.status === 'in_progress' ? cached : await load(batchId);
+      if (record?.status === 'in_progress') return record;
+      known.delete(batchId);
+      return null;
     },
   };
 }

@@ -6,14 +6,16 @@
 import type { Queue } from 'bullmq';
 import type { CompletionPayload } from '../jobs/completion.ts';
 import { createQueue, enqueue, isLost } from '../jobs/completion.ts';
+import { createTurns } from '../jobs/turns.ts';
 import { writeAnswersCsv } from '../src/batch/answers-csv.ts';
-import { loadBatch, moveBatch, restoreCounts, type BatchRecord } from '../src/batch/batch.ts';
+import { loadBatch, moveBatch, restoreCounts, type BatchRecord, type BatchStatus } from '../src/batch/batch.ts';
 import { openCollector, type Collector } from '../src/batch/collector.ts';
 import type { InputFile } from '../src/batch/input.ts';
 import { takeLease } from '../src/batch/lease.ts';
 import { readWholeFiles, writeManifest } from '../src/batch/manifest.ts';
 import { putInOrder } from '../src/batch/ordered.ts';
 import { createProducer, type Producer } from '../src/batch/producer.ts';
+import { forgetErrorsBefore } from '../src/batch/errors-aside.ts';
 import type { Config } from '../src/config.ts';
 import { AppError } from '../src/errors.ts';
 import type { Keyring } from '../src/keys/keyring.ts';
@@ -24,6 +26,7 @@ import type { RedisHandle } from '../src/redis/connect.ts';
 import { createNames } from '../src/redis/names.ts';
 import { explainRedisError } from '../src/redis/trouble.ts';
 import { createBudgetWarnings } from './budgets.ts';
+import { endCancelled } from './cancelling.ts';
 import { startWorkerProcess, type WorkerProcess } from './process.ts';
 
 export type RunOptions = {
@@ -93,7 +96,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   const producing = new AbortController();
   try {
     // Whole already, when a crash came between the last line and the end: what is left in the stream is in the files.
-    if (!isWhole(collector)) await produceAndCollect();
+    if (!isWhole(collector) && record.status !== 'cancelling') await produceAndCollect();
   } catch (error) {
     failure = error;
   }
@@ -113,9 +116,10 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   }
 
   async function leave(): Promise<RunResult> {
-    await worker?.stop(explainRedisError(failure) ? graceWithoutRedisMs : graceMs);
+    await worker?.stop(await graceOf(failure));
     // What the last calls answered; a collector that failed (disk full) is not asked again.
     if (!failure || isInterruption(failure)) while (!isWhole(collector) && (await collector.collectOnce(0)) > 0);
+    if (!failure) await cancelTheRest();
     const finished = await finish(collector);
     await drain.flush();
     const final = finished ?? (await mustLoad());
@@ -124,6 +128,19 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
     const ledger = await saveManifest(final);
     if (failure && !finished) throw failure;
     return { record: final, ledger };
+  }
+
+  /** A cancelled batch's calls are waited for: they are paid, and their answers are kept. */
+  async function graceOf(error: unknown): Promise<number> {
+    if (explainRedisError(error)) return graceWithoutRedisMs;
+    return !error && (await mustLoad()).status === 'cancelling' ? options.config.attemptTimeoutMs : graceMs;
+  }
+
+  async function cancelTheRest(): Promise<void> {
+    const batch = await mustLoad();
+    if (batch.status !== 'cancelling' || isWhole(collector)) return;
+    const { input, interrupted } = options;
+    await endCancelled({ redis: redis.client, names, log, batch, input, collector, interrupted });
   }
 
   async function mustLoad(): Promise<BatchRecord> {
@@ -139,6 +156,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   }
 
   function startProducer(from: BatchRecord, to: Queue<CompletionPayload>, signal: AbortSignal) {
+    const turns = createTurns(redis.client, names, to, from.options.priority);
     const producer = createProducer({
       redis: redis.client,
       names,
@@ -148,6 +166,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
         enqueue(
           to,
           chunks.map(({ firstLine, text }) => ({ batchId, firstLine, text })),
+          turns,
         ),
       isLost: (firstLine) => isLost(to, { batchId, firstLine }),
       log,
@@ -182,13 +201,10 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   /** The batch's record at its end, or null when lines are missing yet. */
   async function finish(from: Collector): Promise<BatchRecord | null> {
     if (!isWhole(from)) return null;
-    const move = (status: 'finalizing' | 'completed') =>
-      moveBatch(redis.client, names, batchId, {
-        from: ['in_progress', 'paused', 'finalizing'],
-        to: status,
-        stop: null,
-      });
-    await move('finalizing');
+    const move = (before: BatchStatus[], to: BatchStatus) =>
+      moveBatch(redis.client, names, batchId, { from: before, to, stop: null });
+    // It may be cancelled while its last lines end; then that is what it is called.
+    const isCancelled = !(await move(['in_progress', 'paused', 'finalizing'], 'finalizing'));
     // On disk before the files are touched again: after a power cut it is what tells that they were whole.
     await saveManifest(await mustLoad());
     if (record.options.ordered) {
@@ -196,7 +212,8 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       await putInOrder(record.errorFile);
     }
     if (record.options.csv) await writeAnswersCsv(record, options.config.prices);
-    await move('completed');
+    await (isCancelled ? move(['cancelling'], 'cancelled') : move(['finalizing'], 'completed'));
+    await forgetErrorsBefore(record);
     await redis.client.del(names.attempts(batchId), names.results(batchId), names.held(batchId));
     // A worker that was asleep may still settle: the bits tell it that its line has ended.
     await redis.client.expire(names.done(batchId), doneBitsKeptSeconds);

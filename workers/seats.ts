@@ -1,22 +1,31 @@
-/** Seats: at most so many lines are under way in this process at once; the others wait in order. */
+/**
+ * Seats: at most so many calls are under way in this process at once. A line takes its seat when it asks for a slot and
+ * leaves it when its call has ended; a line that only waits has none, so that a batch whose keys are full keeps no other
+ * batch from sending.
+ */
 
-export type Seats = { sit: <Result>(work: () => Promise<Result>) => Promise<Result> };
+export type Seats = {
+  free: () => number;
+  take: () => void;
+  leave: () => void;
+  /** `listener` is called whenever a seat has come free. */
+  onFree: (listener: () => void) => void;
+};
 
 export function createSeats(count: number): Seats {
   let free = count;
-  const waiting: (() => void)[] = [];
+  let tell: () => void = () => {};
   return {
-    async sit(work) {
-      if (free > 0) free -= 1;
-      else await new Promise<void>((resolve) => waiting.push(resolve));
-      try {
-        return await work();
-      } finally {
-        const next = waiting.shift();
-        // The seat goes straight to the next one; it is never free in between.
-        if (next) next();
-        else free += 1;
-      }
+    free: () => free,
+    take() {
+      free -= 1;
+    },
+    leave() {
+      free += 1;
+      tell();
+    },
+    onFree(listener) {
+      tell = listener;
     },
   };
 }

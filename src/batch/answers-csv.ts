@@ -11,7 +11,7 @@ import path from 'node:path';
 import type { Price } from '../config.ts';
 import { AppError, systemErrorCode } from '../errors.ts';
 import { answerCells, answerColumns } from './answer-cells.ts';
-import type { BatchRecord } from './batch.ts';
+import type { BatchOptions, BatchRecord } from './batch.ts';
 import { readBytes } from './bytes.ts';
 import { csvCell } from './csv.ts';
 import { indexLines, readPlace, type LineIndex } from './line-index.ts';
@@ -19,7 +19,7 @@ import { diskError } from './result-file.ts';
 import { readColumns, readRows, type Row, type RowsFile } from './rows.ts';
 import { textOf } from './template.ts';
 
-type Batch = Pick<BatchRecord, 'name' | 'outputFile' | 'errorFile' | 'options'>;
+type Batch = Pick<BatchRecord, 'name' | 'outputFile' | 'errorFile'> & { options: Pick<BatchOptions, 'rows'> };
 
 export function answersFileOf({ name, outputFile }: Pick<Batch, 'name' | 'outputFile'>): string {
   return path.join(path.dirname(outputFile), `${name}.answers.csv`);

@@ -3,12 +3,14 @@
  * that settle.lua and the collector keep.
  *
  *   validating ─► in_progress ─► finalizing ─► completed
- *                   │    ▲
- *                   ▼    │ resume
- *                  paused
+ *                 │   │    ▲                       │ retry: in_progress again
+ *          cancel │   ▼    │ resume                │
+ *                 │  paused                        │
+ *                 ▼   │ cancel                     │
+ *              cancelling ─────────► cancelled ────┘
  */
 import { randomBytes } from 'node:crypto';
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { z } from 'zod';
 import type { AppErrorCode } from '../errors.ts';
 import type { Names } from '../redis/names.ts';
@@ -24,6 +26,14 @@ export const batchStatuses = [
   'cancelled',
 ] as const;
 export type BatchStatus = (typeof batchStatuses)[number];
+
+/** Every line has ended, and nothing is under way. */
+export function isFinished({ status }: { status: string }): boolean {
+  return status === 'completed' || status === 'cancelled';
+}
+
+export const priorities = ['low', 'normal', 'high'] as const;
+export type Priority = (typeof priorities)[number];
 
 /** Why a batch is paused; the code decides the exit code. */
 export type Stop = { code: AppErrorCode; cause: string };
@@ -48,6 +58,7 @@ const optionsSchema = z.object({
   stream: z.boolean().default(false),
   dropUnsupported: z.boolean().default(false),
   csv: z.boolean().default(false),
+  priority: z.enum(priorities).default('normal'),
   rows: rowsSchema.nullable().default(null),
 });
 export type BatchOptions = z.infer<typeof optionsSchema>;
@@ -79,6 +90,8 @@ export type BatchRecord = BatchFiles & {
   collected: Commit;
   /** The producer's low-water mark: every line before it is done. */
   lowWater: LowWater;
+  /** How often its failed lines were begun once more. */
+  retries: number;
 };
 
 export type Commit = { streamId: string; lines: number; outputBytes: number; errorBytes: number };
@@ -141,6 +154,7 @@ const recordSchema = z.object({
   lowOffset: number,
   lowLine: z.coerce.number().default(1),
   lowRequests: number,
+  retries: number,
 });
 
 export async function loadBatch(redis: Redis, names: Names, batchId: string): Promise<BatchRecord | null> {
@@ -177,6 +191,7 @@ export async function loadBatch(redis: Redis, names: Names, batchId: string): Pr
       errorBytes: fields.errorBytes,
     },
     lowWater: { offset: fields.lowOffset, line: fields.lowLine, requests: fields.lowRequests },
+    retries: fields.retries,
   };
 }
 
@@ -206,6 +221,11 @@ export async function moveBatch(
 /** Stops a batch: nothing more is sent for it, nothing done is lost. The first cause wins. */
 export function pauseBatch(redis: Redis, names: Names, batchId: string, stop: Stop): Promise<boolean> {
   return moveBatch(redis, names, batchId, { from: ['in_progress'], to: 'paused', stop });
+}
+
+/** Nothing more is sent; what is in flight ends and is kept. False: it was neither running nor paused. */
+export function cancelBatch(redis: Redis, names: Names, batchId: string): Promise<boolean> {
+  return moveBatch(redis, names, batchId, { from: ['in_progress', 'paused'], to: 'cancelling', stop: null });
 }
 
 export async function setBudget(redis: Redis, names: Names, batchId: string, budgetNanoUsd: number): Promise<void> {

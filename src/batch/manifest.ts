@@ -22,7 +22,7 @@ const manifestSchema = z.object({
 export type ManifestAnchor = z.infer<typeof manifestSchema>;
 
 const wholeSchema = z.object({
-  status: z.enum(['finalizing', 'completed']),
+  status: z.enum(['finalizing', 'completed', 'cancelling', 'cancelled']),
   input: z.object({ lines: z.number() }),
   counts: z.object({ completed: z.number(), failed: z.number() }),
   files: z.object({ outputBytes: z.number(), errorBytes: z.number() }),

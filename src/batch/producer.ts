@@ -5,9 +5,10 @@
  * Its checkpoint is a low-water mark: everything before it is done. It moves when the oldest chunk's done bits are all
  * set. A resumed producer starts there and enqueues again whatever is not done; chunks that are still queued are
  * recognised by their job id, lines that are done by their bit. So there is nothing to lose between an enqueue and a
- * checkpoint, and a queue that lost a job is mended by the sweep.
+ * checkpoint, and a queue that lost a job is mended by the sweep. Chunks that are done whole are not enqueued: of a
+ * batch that is tried again most lines are.
  */
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
@@ -66,6 +67,7 @@ const chunksPerSweep = 50;
 type Open = Pick<Chunk, 'firstLine' | 'lineCount' | 'requestCount' | 'offset' | 'endOffset'> & {
   bytes: number;
   losses: number;
+  isDone: boolean;
 };
 
 export function createProducer(options: ProducerOptions): Producer {
@@ -74,7 +76,9 @@ export function createProducer(options: ProducerOptions): Producer {
   const sweepEveryMs = options.sweepEveryMs ?? defaultSweepEveryMs;
   const open: Open[] = [];
   let openBytes = 0;
-  let enqueued = batch.lowWater.requests;
+  /** Requests that were not done when they were read; and what had ended before that the collector will tell of. */
+  let enqueued = 0;
+  const endedBefore = batch.counts.completed + batch.counts.failed;
   let lowRequests = batch.lowWater.requests;
   let collected = batch.collected.lines;
   let wake: () => void = () => {};
@@ -91,10 +95,10 @@ export function createProducer(options: ProducerOptions): Producer {
   }
 
   async function isDone(chunk: Open): Promise<boolean> {
-    const done = await readDoneBits(redis, names.done(batch.batchId), chunk);
-    let count = 0;
-    for (let line = chunk.firstLine; line < chunk.firstLine + chunk.lineCount; line++) if (done(line)) count += 1;
-    return count === chunk.requestCount;
+    return (
+      chunk.isDone ||
+      countDone(await readDoneBits(redis, names.done(batch.batchId), chunk), chunk) === chunk.requestCount
+    );
   }
 
   let movedAt = performance.now();
@@ -119,7 +123,7 @@ export function createProducer(options: ProducerOptions): Producer {
     sweptAt = performance.now();
     for (const chunk of open.slice(0, chunksPerSweep)) {
       // In this order: a job that ends between the two questions has set its bits by then.
-      if (!(await options.isLost(chunk.firstLine)) || (await isDone(chunk))) continue;
+      if (chunk.isDone || !(await options.isLost(chunk.firstLine)) || (await isDone(chunk))) continue;
       chunk.losses += 1;
       if (chunk.losses > mostLosses) throw lostTooOften(chunk);
       log.warn({ batchId: batch.batchId, line: chunk.firstLine }, 'the queue lost a job; enqueued again');
@@ -138,23 +142,57 @@ export function createProducer(options: ProducerOptions): Producer {
   }
 
   const limits = { maxLines: window.linesPerChunk, maxBytes: window.bytesPerChunk };
-  const hasRoom = () => open.length === 0 || (enqueued - collected < window.lines && openBytes < window.bytes);
+  /** Read, and not opened yet. */
+  let held: Chunk[] = [];
+  let heldRequests = 0;
+  let heldBytes = 0;
+
+  function hasRoom(): boolean {
+    if (open.length + held.length === 0) return true;
+    const outstanding = endedBefore + enqueued + heldRequests - collected;
+    return outstanding < window.lines && openBytes + heldBytes < window.bytes;
+  }
+
+  async function flush(): Promise<void> {
+    const chunks = held;
+    [held, heldRequests, heldBytes] = [[], 0, 0];
+    const undone = await openAll(chunks);
+    if (undone.length > 0) await enqueueUnchanged(undone);
+  }
+
+  /** Returns those that have anything left to do. */
+  async function openAll(chunks: Chunk[]): Promise<Chunk[]> {
+    const [first, last] = [chunks[0], chunks.at(-1)];
+    if (!first || !last) return [];
+    const range = { firstLine: first.firstLine, lineCount: last.firstLine + last.lineCount - first.firstLine };
+    const done = await readDoneBits(redis, names.done(batch.batchId), range);
+    return chunks.filter((chunk) => {
+      const doneCount = countDone(done, chunk);
+      const isWhole = doneCount === chunk.requestCount;
+      enqueued += chunk.requestCount - doneCount;
+      const before = open.at(-1);
+      if (isWhole && before?.isDone) {
+        // One for all of them: only what is not done yet is to count here.
+        before.lineCount += chunk.lineCount;
+        before.requestCount += chunk.requestCount;
+        before.endOffset = chunk.endOffset;
+        return false;
+      }
+      const bytes = isWhole ? 0 : chunk.endOffset - chunk.offset;
+      const { text: _, ...place } = chunk;
+      open.push({ ...place, bytes, losses: 0, isDone: isWhole });
+      openBytes += bytes;
+      return !isWhole;
+    });
+  }
 
   async function run(signal: AbortSignal): Promise<void> {
     const { offset, line } = batch.lowWater;
-    let held: Chunk[] = [];
-    const flush = async () => {
-      if (held.length > 0) await enqueueUnchanged(held);
-      held = [];
-    };
     for await (const chunk of readChunks(input, { ...limits, fromOffset: offset, fromLine: line })) {
       if (signal.aborted) return;
-      const bytes = chunk.endOffset - chunk.offset;
-      const { text: _, ...place } = chunk;
-      open.push({ ...place, bytes, losses: 0 });
-      openBytes += bytes;
-      enqueued += chunk.requestCount;
       held.push(chunk);
+      heldRequests += chunk.requestCount;
+      heldBytes += chunk.endOffset - chunk.offset;
       if (held.length < chunksPerEnqueue && hasRoom()) continue;
       await flush();
       if (performance.now() - movedAt > checkpointEveryMs) await moveLowWater();
@@ -181,6 +219,12 @@ export function createProducer(options: ProducerOptions): Producer {
       wake();
     },
   };
+}
+
+function countDone(done: (line: number) => boolean, { firstLine, lineCount }: Pick<Chunk, 'firstLine' | 'lineCount'>) {
+  let count = 0;
+  for (let line = firstLine; line < firstLine + lineCount; line += 1) if (done(line)) count += 1;
+  return count;
 }
 
 function lostTooOften({ firstLine, lineCount }: Open): AppError {

@@ -4,10 +4,11 @@
  */
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import path from 'node:path';
-import type { Redis } from 'ioredis';
+import type { Redis } from '../redis/client.ts';
 import {
   askForCsv,
   createBatch,
+  isFinished,
   loadBatch,
   moveBatch,
   newBatchId,
@@ -20,7 +21,7 @@ import type { Inspect } from './inspect.ts';
 import { answersFileOf } from './answers-csv.ts';
 import { endDuplicates } from './end-duplicates.ts';
 import { takeLease } from './lease.ts';
-import { claimManifest, readManifest, writeManifest } from './manifest.ts';
+import { claimManifest, readManifest, writeManifest, type ManifestAnchor } from './manifest.ts';
 import { describeProblems } from './render.ts';
 import { sha256OfFile, statMark } from './fingerprint.ts';
 import { validateInput, type Validation } from './validate.ts';
@@ -55,12 +56,12 @@ export async function setUpBatch(setup: SetupOptions): Promise<BatchRecord> {
   const manifest = await readManifest(files.manifestFile);
   const known = manifest && (await loadBatch(setup.redis, setup.names, manifest.batchId));
   if (manifest && !known) {
-    if (manifest.status === 'completed') return refuseFinishedElsewhere(files.manifestFile, manifest.batchId);
+    if (isFinished(manifest)) return refuseFinishedElsewhere(files.manifestFile, manifest);
     throw new AppError('input', lostBatch(files.manifestFile, manifest.batchId));
   }
   if (known && known.status !== 'validating') {
     await assertSameInput(setup, known);
-    if (known.status === 'completed') assertResultsThere(known);
+    if (isFinished(known)) assertResultsThere(known);
     return setup.options.csv && !known.options.csv ? beginCsv(setup, known) : known;
   }
   if (!known) refuseToOverwrite([files.outputFile, files.errorFile, ...csvFiles(setup)]);
@@ -125,7 +126,11 @@ async function createNew(
   }
 }
 
-async function assertSameInput({ input, name }: SetupOptions, batch: BatchRecord): Promise<void> {
+/** Errors: `input`, when it is not the content that the batch was begun with. */
+export async function assertSameInput(
+  { input, name }: Pick<SetupOptions, 'input' | 'name'>,
+  batch: BatchRecord,
+): Promise<void> {
   if (statMark(input) === batch.inputMark) return;
   if ((await sha256OfFile(input.path)) === batch.inputSha256) return;
   throw new AppError(
@@ -175,20 +180,20 @@ function begunElsewhere(manifestFile: string): string {
 }
 
 /** Nobody should learn later that "completed" names a file that is not there. */
-function assertResultsThere({ name, outputFile, errorFile, manifestFile }: BatchRecord): void {
+function assertResultsThere({ name, status, outputFile, errorFile, manifestFile }: BatchRecord): void {
   const missing = [outputFile, errorFile].find((file) => !existsSync(file));
   if (missing === undefined) return;
   throw new AppError(
     'input',
-    `${missing} is gone, a result of batch "${name}", which is completed. Put it back; or, to run the input again, ` +
+    `${missing} is gone, a result of batch "${name}", which is ${status}. Put it back; or, to run the input again, ` +
       `choose another --name or --out, or move ${manifestFile} and its files away`,
   );
 }
 
-function refuseFinishedElsewhere(manifestFile: string, batchId: string): never {
+function refuseFinishedElsewhere(manifestFile: string, { batchId, status }: ManifestAnchor): never {
   throw new AppError(
     'input',
-    `${manifestFile} says that ${batchId} is completed, but this Redis does not know it. ` +
+    `${manifestFile} says that ${batchId} is ${status}, but this Redis does not know it. ` +
       'To run the input again, choose another --name or --out, or move the manifest and its files away',
   );
 }

@@ -5,11 +5,13 @@
 import { createRequire } from 'node:module';
 import { Command, InvalidArgumentError } from 'commander';
 import { logLevels, type LogLevel } from '../log.ts';
+import { registerCancel } from './cancel.ts';
 import { registerCheck } from './check.ts';
 import { registerEstimate } from './estimate.ts';
 import { registerDoctor } from './doctor.ts';
 import { endQuietlyWithoutReader, fail, failOnUncaught } from './failure.ts';
 import { registerKeys } from './keys.ts';
+import { registerRetry } from './retry.ts';
 import { registerRun } from './run.ts';
 import { registerSimulate } from './simulate.ts';
 import { registerStatus } from './status.ts';
@@ -52,6 +54,8 @@ export function createProgram(): Command {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'nightshift: ')) })
     .exitOverride();
   registerRun(program);
+  registerRetry(program);
+  registerCancel(program);
   registerCheck(program);
   registerEstimate(program);
   registerStatus(program);

@@ -1,6 +1,6 @@
 /** The end of a run: one object on stdout with --json, a few lines on stderr for people, and the exit code. */
 import { answersFileOf } from '../batch/answers-csv.ts';
-import type { BatchRecord } from '../batch/batch.ts';
+import { isFinished, type BatchRecord } from '../batch/batch.ts';
 import { usd } from '../batch/manifest.ts';
 import { AppError } from '../errors.ts';
 import { formatCost, formatCount } from '../ledger/report.ts';
@@ -16,7 +16,7 @@ export function reportRun(
   options: { json: boolean; simulated: boolean; interrupted?: boolean },
 ): number {
   const stop = options.interrupted ? { code: 'interrupted' as const, cause: 'interrupted' } : record.stop;
-  const answers = record.options.csv && record.status === 'completed' ? answersFileOf(record) : null;
+  const answers = record.options.csv && isFinished(record) ? answersFileOf(record) : null;
   if (options.json) {
     const result = {
       batchId: record.batchId,
@@ -57,7 +57,10 @@ export function reportRun(
     say(`To go on, type the same command again${options.simulated ? '' : ', or: nightshift resume'}`);
     return new AppError(stop.code, stop.cause).exitCode;
   }
-  if (record.status !== 'completed') {
+  if (record.status === 'cancelled') {
+    const other = 'to start anew, choose another --name or --out, or move its files and its manifest away';
+    say(`It was cancelled. To send the other lines after all: nightshift retry ${record.name}; ${other}.`);
+  } else if (record.status !== 'completed') {
     say('It is not finished, and another process has gone on with it; see: nightshift status');
     return notFinished;
   }

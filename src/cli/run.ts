@@ -1,33 +1,23 @@
 /** `nightshift run` and `nightshift resume`: a file of prompts in, a file of answers out. */
-import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { InvalidArgumentError, type Command } from 'commander';
-import { answersFileOf, writeAnswersCsv } from '../batch/answers-csv.ts';
-import { writeManifest } from '../batch/manifest.ts';
-import { loadBatch, type BatchOptions, type BatchRecord } from '../batch/batch.ts';
+import { Option, type Command } from 'commander';
+import { priorities, type BatchOptions, type Priority } from '../batch/batch.ts';
 import { findBatch } from '../batch/find.ts';
 import type { InputFile } from '../batch/input.ts';
 import { openBatchInput, reopenBatchInput } from '../batch/render.ts';
 import type { Config } from '../config.ts';
-import { nanoUsdPerUsd } from '../config.ts';
 import { AppError } from '../errors.ts';
 import { createKeyring, requireKeys, type Keyring } from '../keys/keyring.ts';
-import { registerKeys, reopenKeys } from '../keys/standing.ts';
-import { createLedgerDrain } from '../ledger/drain.ts';
 import { openSqliteLedger } from '../ledger/sqlite.ts';
 import { checkProviders } from '../../workers/providers.ts';
-import { autoConcurrency } from '../../workers/process.ts';
-import { runBatch } from '../../workers/run.ts';
-import { continueBatch, setUpBatch } from '../batch/setup.ts';
-import { createInterrupts } from './interrupts.ts';
-import { watchKeys } from './key-reload.ts';
+import { setUpBatch } from '../batch/setup.ts';
+import { goOn } from './go-on.ts';
 import type { Globals } from './main.ts';
-import { createProgressView } from './progress-view.ts';
+import { parseConcurrency, parseCount, parseUsd } from './numbers.ts';
 import { inspectFor } from './offers.ts';
 import { configOf, openSession, type Session } from './session.ts';
 import { startSimulation } from './simulation.ts';
 import { addRowsOptions, rowsOptionsOf, type RowsFlags } from './rows-options.ts';
-import { reportRun } from './run-report.ts';
 import { say } from './screen.ts';
 
 type RunOptions = Globals &
@@ -37,6 +27,7 @@ type RunOptions = Globals &
     budget?: number;
     concurrency: number | 'auto';
     attempts?: number;
+    priority: Priority;
     stream?: boolean;
     dropUnsupported?: boolean;
     ordered?: boolean;
@@ -83,6 +74,11 @@ export function registerRun(program: Command): void {
     .option('--budget <usd>', 'stop before the batch costs more than this', parseUsd)
     .option('--concurrency <n>', 'calls at once, or auto', parseConcurrency, 'auto')
     .option('--attempts <n>', 'calls per line before it fails', parseCount)
+    .addOption(
+      new Option('--priority <priority>', 'high: before all other batches; low: only when no other waits')
+        .choices(priorities)
+        .default('normal'),
+    )
     .option('--stream', 'ask for streamed answers; the results are the same')
     .option('--ordered', 'output file in input order')
     .option('--csv', 'at the end also a table: the rows and their answers')
@@ -179,80 +175,6 @@ async function resume(nameOrId: string | undefined, options: RunOptions): Promis
   }
 }
 
-type GoOn = {
-  session: Session;
-  keyring: Keyring;
-  store: ReturnType<typeof openSqliteLedger>;
-  input: InputFile;
-  batch: BatchRecord;
-  options: RunOptions;
-};
-
-/** Runs a batch that is set up, shows its progress, reports its end, and returns the exit code. */
-async function goOn({ session, keyring, store, input, batch, options }: GoOn): Promise<number> {
-  const { config, redis, names, log } = session;
-  const json = options.json ?? false;
-  const simulated = options.simulate ?? false;
-  if (batch.status === 'completed') {
-    const lacksTable = batch.options.csv && !existsSync(answersFileOf(batch));
-    if (lacksTable) await writeAnswersCsv(batch, config.prices);
-    // What a full disk kept out of the ledger at the end is still in Redis.
-    await createLedgerDrain({ redis: redis.client, names, batchId: batch.batchId, store, log }).flush();
-    const ledger = await store.batchSummary(batch.batchId);
-    // And what a crash kept out of the manifest.
-    await writeManifest(batch, ledger);
-    say(`${batch.name} is completed already; nothing was sent.`);
-    return reportRun({ record: batch, ledger }, { json, simulated });
-  }
-  const prepare = async () => {
-    await continueBatch({ redis: redis.client, names, budgetNanoUsd: options.budget ?? null }, batch);
-    const reopened = await reopenKeys(redis.client, names, keyring.keys);
-    if (reopened.length > 0) say(`Trying again keys that were retired: ${reopened.join(', ')}.`);
-    const done = batch.counts.completed + batch.counts.failed;
-    if (done > 0) say(`Going on with ${batch.name}: ${done} of ${batch.total} lines are done.`);
-  };
-
-  const interrupts = createInterrupts(say);
-  const view = createProgressView({ redis: redis.client, names, keyring, color: options.color });
-  // A rehearsal's keys come from no file.
-  using _reload = simulated
-    ? null
-    : watchKeys({
-        globals: options,
-        config,
-        keyring,
-        register: (keys) => registerKeys(redis.client, names, keys),
-        say,
-      });
-  const concurrency = options.concurrency === 'auto' ? autoConcurrency(keyring) : options.concurrency;
-  try {
-    const result = await runBatch({
-      config,
-      keyring,
-      redis,
-      log,
-      store,
-      batchId: batch.batchId,
-      input,
-      prepare,
-      concurrency: options.worker ? concurrency : 0,
-      interrupted: interrupts.stop,
-      aborted: interrupts.abort,
-      onProgress: view.show,
-    });
-    view.end();
-    return reportRun(result, { json, simulated });
-  } catch (error) {
-    view.end();
-    if (!(error instanceof AppError) || error.code !== 'interrupted') throw error;
-    const record = (await loadBatch(redis.client, names, batch.batchId)) ?? batch;
-    const ledger = await store.batchSummary(batch.batchId);
-    return reportRun({ record, ledger }, { json, simulated, interrupted: true });
-  } finally {
-    interrupts.close();
-  }
-}
-
 async function refuseUnknownModels(session: Session, keyring: Keyring, models: Iterable<string>, skip: boolean) {
   const { config, redis, names, log } = session;
   const { unknownModels } = await checkProviders({ config, keyring, redis: redis.client, names, log, models });
@@ -276,23 +198,7 @@ function batchOptions(options: RunOptions, config: Config, input: InputFile): Ba
     dropUnsupported: options.dropUnsupported ?? false,
     ordered: options.ordered ?? false,
     csv: options.csv ?? false,
+    priority: options.priority,
     rows: input.rendered?.kept ?? null,
   };
-}
-
-/** Nano USD. */
-function parseUsd(text: string): number {
-  const usd = Number(text);
-  if (!Number.isFinite(usd) || usd <= 0) throw new InvalidArgumentError('expected dollars, such as 20 or 0.5');
-  return Math.round(usd * nanoUsdPerUsd);
-}
-
-function parseCount(text: string): number {
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1) throw new InvalidArgumentError('expected a whole number of at least 1');
-  return count;
-}
-
-function parseConcurrency(text: string): number | 'auto' {
-  return text === 'auto' ? 'auto' : parseCount(text);
 }

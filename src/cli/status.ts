@@ -44,6 +44,7 @@ function toJson(record: BatchRecord) {
     id: record.batchId,
     name: record.name,
     status: record.status,
+    priority: record.options.priority,
     stopped_by: record.stop,
     created_at: Math.floor(record.createdAtMs / 1000),
     request_counts: { total: record.total, ...record.counts },
@@ -61,7 +62,8 @@ function describe(record: BatchRecord): string {
   const lines = [
     describeProgress(record),
     `  id        ${record.batchId}`,
-    `  status    ${record.status}${record.stop ? ` (${record.stop.cause})` : ''}`,
+    `  status    ${record.status}${record.stop ? ` (${record.stop.cause})` : ''}${cancelledLines(record)}`,
+    ...(record.options.priority === 'normal' ? [] : [`  priority  ${record.options.priority}`]),
     `  output    ${record.outputFile}`,
     `  errors    ${record.errorFile}`,
     `  manifest  ${record.manifestFile}`,
@@ -69,12 +71,20 @@ function describe(record: BatchRecord): string {
   return lines.join('\n');
 }
 
+function cancelledLines(record: BatchRecord): string {
+  if (record.status === 'cancelling') return ': nothing more is sent; calls in flight may end';
+  return record.status === 'cancelled' ? `, ${formatCount(record.errorCodes['cancelled'] ?? 0)} lines not sent` : '';
+}
+
 function table(records: BatchRecord[]): string {
+  // Most have none but the usual one, and then it is not worth a column.
+  const hasPriorities = records.some(({ options }) => options.priority !== 'normal');
   const right = (title: string) => ({ title, align: 'right' as const });
   return renderTable(
     [
       { title: 'Batch' },
       { title: 'Status' },
+      ...(hasPriorities ? [{ title: 'Priority' }] : []),
       right('Lines'),
       right('Completed'),
       right('Failed'),
@@ -84,6 +94,7 @@ function table(records: BatchRecord[]): string {
     records.map((record) => [
       record.name,
       record.status,
+      ...(hasPriorities ? [record.options.priority] : []),
       formatCount(record.total),
       formatCount(record.counts.completed),
       formatCount(record.counts.failed),

@@ -1,4 +1,5 @@
 /** `nightshift worker`: serves whatever batches are in the queue, until it is told to stop. */
+import { once } from 'node:events';
 import { InvalidArgumentError, type Command } from 'commander';
 import { createKeyring, requireKeys } from '../keys/keyring.ts';
 import { autoConcurrency, startWorkerProcess } from '../../workers/process.ts';
@@ -47,7 +48,8 @@ async function work(options: WorkerOptions): Promise<void> {
     register: (keys) => registerKeys(session.redis.client, session.names, keys),
     say,
   });
-  await new Promise<void>((resolve) => interrupts.stop.addEventListener('abort', () => resolve(), { once: true }));
+  // It may have come while the worker was starting.
+  if (!interrupts.stop.aborted) await once(interrupts.stop, 'abort');
   interrupts.abort.addEventListener('abort', () => worker.abortCalls(), { once: true });
   await worker.stop(graceMs);
   interrupts.close();

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { AcquireReply, AcquireRequest } from '../../src/keys/limiter.ts';
 import { createLanes, type LaneReply } from '../../workers/lanes.ts';
+import { createSeats } from '../../workers/seats.ts';
 import { makeKey } from '../keys/world.ts';
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] }));
@@ -26,22 +27,28 @@ function request(line: number): AcquireRequest {
 }
 
 /** `answer` is asked for each line that asks; the lines that asked are in `asked`. */
-function setup(answer: (line: number) => AcquireReply | Promise<AcquireReply>, longestWaitMs = 10_000) {
+function setup(
+  answer: (line: number) => AcquireReply | Promise<AcquireReply>,
+  { longestWaitMs = 10_000, seats = createSeats(1000) } = {},
+) {
   const asked: number[] = [];
+  const waited: number[] = [];
   const lanes = createLanes(
-    async ({ line }) => {
+    async ({ line, waitingSinceMs }) => {
       asked.push(line);
+      waited.push(performance.now() - waitingSinceMs);
       return answer(line);
     },
+    seats,
     { longestWaitMs, outdatedAfterMs: 60_000 },
   );
   const got = new Map<number, LaneReply | string>();
-  const take = (line: number, lane = 'fast') =>
-    void lanes.take(lane, request(line)).then(
+  const take = (line: number, lane = 'fast', rank?: number) =>
+    void lanes.take(lane, request(line), rank).then(
       (reply) => got.set(line, reply),
       (error: Error) => got.set(line, error.message),
     );
-  return { lanes, asked, got, take };
+  return { lanes, asked, waited, got, take };
 }
 
 /** Lets everything happen that needs no time. */
@@ -182,4 +189,128 @@ test('a slot that is granted while stopping still reaches its owner, who gives i
   asking.resolve(slot);
   await settle();
   expect(got.get(1)).toBe(slot);
+});
+
+/** Slots come free one at a time; who gets each, by lane: lines under 1000 are the first's, the others the second's. */
+async function trickle(ranks: [number, number], why: string) {
+  let free = 0;
+  const served: string[] = [];
+  const { take, lanes } = setup((line) => {
+    if (free === 0) return wait(300, why);
+    free -= 1;
+    served.push(line < 1000 ? 'first' : 'second');
+    return slot;
+  });
+  for (let line = 1; line <= 200; line += 1) take(line, 'first', ranks[0]);
+  await settle();
+  for (let line = 1001; line <= 1020; line += 1) take(line, 'second', ranks[1]);
+  await settle();
+  for (let turn = 0; turn < 60; turn += 1) {
+    free = 1;
+    await vi.advanceTimersByTimeAsync(300);
+    await settle();
+    await settle();
+  }
+  lanes.stop();
+  return served;
+}
+
+test.each(['rate', 'inflight', 'claimed'])(
+  'lanes take turns, also where one slot comes free at a time: %s',
+  async (why) => {
+    const served = await trickle([1, 1], why);
+    expect(served).toHaveLength(60);
+    // Twenty of the second were through by the time that it could have had its half of the slots.
+    expect(served.slice(0, 42).filter((lane) => lane === 'second')).toHaveLength(20);
+  },
+);
+
+test('a lane of higher rank goes first, one of lower rank last', async () => {
+  const high = await trickle([1, 2], 'rate');
+  expect(high.slice(0, 20)).toEqual(Array.from({ length: 20 }, () => 'second'));
+  const low = await trickle([1, 0], 'rate');
+  expect(low).not.toContain('second');
+});
+
+test('lines of lower rank give way to those that wait in other processes, as long as they do', async () => {
+  const { lanes, asked, take } = setup(() => slot);
+  lanes.giveWay(new Map([['fast', 2]]));
+  take(1);
+  await settle();
+  expect(asked).toEqual([]);
+  lanes.giveWay(new Map([['other', 2]]));
+  await settle();
+  expect(asked).toEqual([1]);
+});
+
+test('without a free seat nobody asks, and those who wait for a slot take none', async () => {
+  const seats = createSeats(3);
+  const { asked, take, got } = setup((line) => (line <= 50 ? wait(5000) : slot), { seats });
+  for (let line = 1; line <= 50; line += 1) take(line, 'full');
+  await settle();
+  expect(seats.free()).toBe(3);
+  asked.length = 0;
+  for (let line = 51; line <= 60; line += 1) take(line, 'open');
+  await settle();
+  // They keep their seats until their calls have ended.
+  expect([...got.keys()]).toEqual([51, 52, 53]);
+  seats.leave();
+  await settle();
+  expect([...got.keys()]).toEqual([51, 52, 53, 54]);
+  expect(asked).toEqual([51, 52, 53, 54]);
+});
+
+test('only the line at the front claims by how long it has waited, and it keeps its place while it finds new candidates', async () => {
+  const { take, got, waited, asked, lanes } = setup(() => wait(1000));
+  take(1);
+  await settle();
+  for (let line = 2; line <= 10; line += 1) take(line);
+  await settle();
+  waited.length = 0;
+  asked.length = 0;
+  await vi.advanceTimersByTimeAsync(1000);
+  await settle();
+  expect(asked[0]).toBe(1);
+  // The others have waited for nobody but those before them.
+  expect(Math.max(...waited.slice(1))).toBeLessThan(waited[0] as number);
+  lanes.refresh();
+  await settle();
+  expect([...got.values()].every((reply) => typeof reply === 'object' && reply.tag === 'outdated')).toBe(true);
+  asked.length = 0;
+  take(2);
+  await settle();
+  for (const line of [3, 1]) take(line);
+  await settle();
+  await vi.advanceTimersByTimeAsync(1000);
+  await settle();
+  expect(asked.at(-3)).toBe(1);
+  lanes.stop();
+});
+
+test('the lines of a batch that stopped are sent away, and no others', async () => {
+  const { lanes, got, take } = setup(() => wait(5000));
+  take(1);
+  await settle();
+  expect([...lanes.waiting().batchIds]).toEqual(['b1']);
+  lanes.halt('b2', 'paused');
+  await settle();
+  expect(got.size).toBe(0);
+  lanes.halt('b1', 'cancelling');
+  await settle();
+  expect(got.get(1)).toEqual({ tag: 'halted', status: 'cancelling' });
+  expect(lanes.waiting().ranks.size).toBe(0);
+});
+
+test('a line that asks while its batch\u2019s are sent away is not forgotten', async () => {
+  const asking = Promise.withResolvers<AcquireReply>();
+  const { lanes, asked, take } = setup(() => asking.promise);
+  take(1);
+  await settle();
+  lanes.halt('b1', 'paused');
+  asking.resolve(wait(100));
+  await settle();
+  await vi.advanceTimersByTimeAsync(100);
+  await settle();
+  expect(asked).toEqual([1, 1]);
+  lanes.stop();
 });

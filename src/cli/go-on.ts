@@ -1,0 +1,116 @@
+/** Running a batch that is set up, from a terminal: what `run`, `resume` and `retry` have in common. */
+import { existsSync } from 'node:fs';
+import { answersFileOf, writeAnswersCsv } from '../batch/answers-csv.ts';
+import { isFinished, loadBatch, type BatchRecord } from '../batch/batch.ts';
+import type { InputFile } from '../batch/input.ts';
+import { isHeld } from '../batch/lease.ts';
+import { writeManifest } from '../batch/manifest.ts';
+import { restoreErrors } from '../batch/errors-aside.ts';
+import { continueBatch } from '../batch/setup.ts';
+import { AppError } from '../errors.ts';
+import type { Keyring } from '../keys/keyring.ts';
+import { registerKeys, reopenKeys } from '../keys/standing.ts';
+import { createLedgerDrain } from '../ledger/drain.ts';
+import type { openSqliteLedger } from '../ledger/sqlite.ts';
+import { autoConcurrency } from '../../workers/process.ts';
+import { runBatch } from '../../workers/run.ts';
+import { createInterrupts } from './interrupts.ts';
+import { watchKeys } from './key-reload.ts';
+import type { Globals } from './main.ts';
+import { createProgressView } from './progress-view.ts';
+import { reportRun } from './run-report.ts';
+import { say } from './screen.ts';
+import type { Session } from './session.ts';
+
+export type GoOnOptions = Globals & {
+  budget?: number;
+  concurrency: number | 'auto';
+  worker: boolean;
+  simulate?: boolean;
+  json?: boolean;
+};
+
+type GoOn = {
+  session: Session;
+  keyring: Keyring;
+  store: ReturnType<typeof openSqliteLedger>;
+  input: InputFile;
+  batch: BatchRecord;
+  options: GoOnOptions;
+  /** First, once the batch is this process' own: how a finished one begins once more. */
+  begin?: () => Promise<void>;
+};
+
+/** Runs a batch that is set up, shows its progress, reports its end, and returns the exit code. */
+export async function goOn(of: GoOn): Promise<number> {
+  const { session, keyring, store, input, batch, options } = of;
+  const { config, redis, names, log } = session;
+  const json = options.json ?? false;
+  const simulated = options.simulate ?? false;
+  if (isFinished(batch) && !of.begin) return sayFinished(of);
+  const prepare = async () => {
+    await of.begin?.();
+    await continueBatch({ redis: redis.client, names, budgetNanoUsd: options.budget ?? null }, batch);
+    const reopened = await reopenKeys(redis.client, names, keyring.keys);
+    if (reopened.length > 0) say(`Trying again keys that were retired: ${reopened.join(', ')}.`);
+    const done = batch.counts.completed + batch.counts.failed;
+    if (batch.status === 'cancelling') say(`${batch.name} is being cancelled.`);
+    else if (done > 0 && !of.begin) say(`Going on with ${batch.name}: ${done} of ${batch.total} lines are done.`);
+  };
+
+  const interrupts = createInterrupts(say);
+  const view = createProgressView({ redis: redis.client, names, keyring, color: options.color });
+  // A rehearsal's keys come from no file.
+  using _reload = simulated
+    ? null
+    : watchKeys({
+        globals: options,
+        config,
+        keyring,
+        register: (keys) => registerKeys(redis.client, names, keys),
+        say,
+      });
+  const concurrency = options.concurrency === 'auto' ? autoConcurrency(keyring) : options.concurrency;
+  try {
+    const result = await runBatch({
+      config,
+      keyring,
+      redis,
+      log,
+      store,
+      batchId: batch.batchId,
+      input,
+      prepare,
+      concurrency: options.worker ? concurrency : 0,
+      interrupted: interrupts.stop,
+      aborted: interrupts.abort,
+      onProgress: view.show,
+    });
+    view.end();
+    return reportRun(result, { json, simulated });
+  } catch (error) {
+    view.end();
+    if (!(error instanceof AppError) || error.code !== 'interrupted') throw error;
+    const record = (await loadBatch(redis.client, names, batch.batchId)) ?? batch;
+    const ledger = await store.batchSummary(batch.batchId);
+    return reportRun({ record, ledger }, { json, simulated, interrupted: true });
+  } finally {
+    interrupts.close();
+  }
+}
+
+/** Nothing is sent; what a crash kept from being written down is. */
+async function sayFinished({ session, store, batch, options }: GoOn): Promise<number> {
+  const { config, redis, names, log } = session;
+  if (!(await isHeld(redis.client, names, batch.batchId))) await restoreErrors(batch);
+  const lacksTable = batch.options.csv && !existsSync(answersFileOf(batch));
+  if (lacksTable) await writeAnswersCsv(batch, config.prices);
+  // What a full disk kept out of the ledger at the end is still in Redis.
+  await createLedgerDrain({ redis: redis.client, names, batchId: batch.batchId, store, log }).flush();
+  const ledger = await store.batchSummary(batch.batchId);
+  // And what a crash kept out of the manifest.
+  await writeManifest(batch, ledger);
+  const was = batch.status === 'completed' ? 'is completed already' : 'was cancelled';
+  say(`${batch.name} ${was}; nothing was sent.`);
+  return reportRun({ record: batch, ledger }, { json: options.json ?? false, simulated: options.simulate ?? false });
+}
