@@ -4,7 +4,7 @@
  *
  *   npm run bench:speed -- --section throughput --only a,e --rounds 3 --lines 20000 --concurrency 100
  *   npm run bench:speed -- --section limits --workers 1,3 --window 6000 --windows 3
- *   npm run bench:speed -- --section validate --validate-mb 1024
+ *   npm run bench:speed -- --section scripts,validate --validate-mb 1024
  *   npm run bench:speed -- --section memory --memory 1e4,1e5,1e6,1e7
  *   npm run bench:speed -- --quick            everything, small: to see that it works, not to quote
  *
@@ -16,6 +16,7 @@ import { contenderIds, type ContenderId } from './speed/contenders.ts';
 import { measureLimits } from './speed/limits.ts';
 import { measureMemory } from './speed/memory.ts';
 import { writeRecord } from './speed/record.ts';
+import { measureScripts } from './speed/scripts-cost.ts';
 import { measureThroughput } from './speed/throughput.ts';
 import { measureValidation } from './speed/validation.ts';
 
@@ -54,6 +55,15 @@ const sections = {
         // Shorter windows on both sides are quicker, but our guard is 250 ms however long the window is.
         windowMs: wholeNumber('window', values.window, values.quick ? 2000 : 60_000),
         windows: wholeNumber('windows', values.windows, 3),
+      },
+      say,
+    ),
+  scripts: () =>
+    measureScripts(
+      {
+        keys: values.quick ? [1] : [1, 4, 32, 256, 1000],
+        together: values.quick ? [16] : [1, 16, 64],
+        lines: values.quick ? 64 : 16_384,
       },
       say,
     ),

@@ -12,8 +12,9 @@ import { messageOf } from '../src/errors.ts';
 import { releaseSlot } from '../src/keys/release.ts';
 import type { LineRun } from './line.ts';
 
-/** Later than a busy process sends, far earlier than a window ends. */
+/** Later than a busy process sends; and so much of a window as the guard can make good (window.lua). */
 const latestSendMs = 3000;
+const latestSendPart = 1 / 4;
 
 export type AnsweredCall = {
   tag: 'answered';
@@ -38,11 +39,6 @@ export async function callProvider(
     await release(run, chosen, attemptId);
     return { tag: 'released' };
   }
-  // A process that was asleep: the slot is of another time, and much may have happened since.
-  if (performance.now() - dueAtMs > latestSendMs) {
-    await release(run, chosen, attemptId);
-    return { tag: 'void' };
-  }
   // Nothing is sent on a key that is gone, or that an answer has closed, since the slot was granted.
   const isGone = !ctx.keyring.byId.has(chosen.key.keyId);
   if (isGone || (ctx.closedAtMs.get(chosen.key.keyId) ?? Number.NEGATIVE_INFINITY) >= dueAtMs - waitMs) {
@@ -50,13 +46,10 @@ export async function callProvider(
     return { tag: 'void' };
   }
   if (waitMs > 0 && !(await useReserved(run, chosen, attemptId))) return { tag: 'void' };
-  // So it is too when the leave to use it came after an outage of Redis.
-  if (performance.now() - dueAtMs > latestSendMs) {
-    await release(run, chosen, attemptId);
-    return { tag: 'void' };
-  }
   const startedAtMs = Date.now();
   const { provider } = chosen.key;
+  // The slot is of another time then: the process was asleep, Redis was away, no connection could be had.
+  const latestMs = Math.min(latestSendMs, provider.windowMs * latestSendPart);
   const { redact } = ctx.keyring;
   const received = await ctx.client.chat({
     sender: chosen.key,
@@ -65,8 +58,13 @@ export async function callProvider(
     // A stream shows by its pieces whether it hangs. Once taken for hung, a line has the whole time.
     ...(!isStreamed(run) &&
       !run.hasHung && { isHung: (ms) => ctx.patience.isHung(chosen.model, run.size.maxTokens, ms) }),
+    mayBeSent: () => performance.now() - dueAtMs <= latestMs,
     onSent: () => ctx.lateness.note(chosen.key, performance.now() - dueAtMs),
   });
+  if (received.tag === 'failure' && received.code === 'unsent') {
+    await release(run, chosen, attemptId);
+    return { tag: 'void' };
+  }
   const answer = withCleanRequestId(received, redact);
   const json = answer.tag === 'http' && answer.status === 200 ? parseJson(answer.body) : undefined;
   const outcome = classify(provider.kind, answer, { nowMs: Date.now(), json, redact });

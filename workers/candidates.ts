@@ -5,6 +5,7 @@ import type { BatchRecord } from '../src/batch/batch.ts';
 import type { Price } from '../src/config.ts';
 import type { Key } from '../src/keys/keyring.ts';
 import type { Candidate } from '../src/keys/limiter.ts';
+import type { ListingResult } from '../src/keys/listings.ts';
 import type { ModelFacts } from '../src/keys/estimate.ts';
 import { nearestNames, resolveModel, type Listing, type Model } from '../src/provider/models.ts';
 import type { Outcome } from '../src/provider/outcome.ts';
@@ -25,13 +26,15 @@ export type Candidates =
 
 export async function findCandidates(ctx: WorkerContext, batch: BatchRecord, requested: string): Promise<Candidates> {
   const wanted = batch.options.pinModels ? await pinned(ctx, batch, requested) : requested;
-  const results = await Promise.all(
-    ctx.keyring.keys.map(async (key) => ({ key, result: await ctx.listings.get(key) })),
-  );
+  const { keys } = ctx.keyring;
+  const known = keys.map((key) => ctx.listings.known(key));
+  const results = known.includes(null) ? await Promise.all(keys.map((key) => ctx.listings.get(key))) : known;
   const all: Resolved[] = [];
   const listings: Listing[] = [];
   let refused: { key: Key; outcome: Outcome } | null = null;
-  for (const { key, result } of results) {
+  // The keys may be replaced while their listings are fetched.
+  for (const [index, key] of keys.entries()) {
+    const result = results[index] as ListingResult;
     if (result.tag === 'refused') {
       refused = { key, outcome: result.outcome };
       continue;

@@ -3,6 +3,7 @@
  * the batch is finished or stops. Whatever ends it — the last line, an empty wallet, Ctrl-C, a full disk — the order of
  * leaving is the same: send nothing more, let calls in flight end, write down what came, say where things stand.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Queue } from 'bullmq';
 import type { CompletionPayload } from '../jobs/completion.ts';
 import { createQueue, enqueue, isLost } from '../jobs/completion.ts';
@@ -52,6 +53,9 @@ export type RunResult = { record: BatchRecord; ledger: BatchSummary };
 
 const collectBlockMs = 200;
 const progressEveryMs = 500;
+/** A commit costs two disk syncs and some questions to Redis: fewer results than this wait a moment for more. */
+const worthACommit = 500;
+const gatherMs = 20;
 const graceMs = 30_000;
 const doneBitsKeptSeconds = 7 * 86_400;
 /** Answers that Redis does not take are lost however long they are waited for; a short trouble may pass. */
@@ -182,6 +186,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       const added = await from.collectOnce(collectBlockMs);
       if (added > 0) to.producer.collected(from.committed().lines);
       if (to.error) throw to.error;
+      if (added > 0 && added < worthACommit && !isWhole(from)) await sleep(gatherMs);
       if (options.interrupted.aborted) throw new AppError('interrupted', 'interrupted');
       if (!isWhole(from) && performance.now() - loadedAt < progressEveryMs) continue;
       loadedAt = performance.now();

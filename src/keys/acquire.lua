@@ -146,13 +146,28 @@ local function better(a, b)
   return a.inflight < b.inflight
 end
 
+-- Of many keys that are free now, so many are compared: more would cost more than they are better. Where to begin among
+-- many changes with time, so that all have their turn.
+local compared = 8
+
 local function choose(item)
   local best, model, wait, why, retired, budget, tooLarge
-  local comesBack = 0
+  local comesBack, free = 0, 0
   local set = ask.sets[item.set]
-  for n, i in ipairs(set.keys) do
+  -- An item of the same call, no larger than this one, found no room: since then there is not more of it.
+  local earlierWait = set.wait
+  if earlierWait and item.tokens >= set.waitTokens and item.cost >= set.waitCost and item.waited < set.waitedLess then
+    return nil, earlierWait
+  end
+  local count = #set.keys
+  local start = count > compared and now % count or 0
+  for k = 0, count - 1 do
+    if free >= compared then break end
+    local n = (start + k) % count + 1
+    local i = set.keys[n]
     local c = consider(item, i)
     if c.state == 'free' then
+      if c.at <= now then free = free + 1 end
       if not best or better(c, best) then best, model = c, set.models[n]; best.key = i end
     elseif c.state == 'wait' then
       if not wait or c.at < wait then wait, why = c.at, c.why end
@@ -172,7 +187,16 @@ local function choose(item)
     local at = best.at - ask.horizonMs
     if not wait or at < wait then wait, why = at, 'rate' end
   end
-  if wait then return nil, { 'wait', int(math.max(1, wait - now)), why } end
+  if wait then
+    local reply = { 'wait', int(math.max(1, wait - now)), why }
+    -- Whoever has waited for a window asks for itself: it may claim a bucket.
+    local longest = math.huge
+    for _, i in ipairs(set.keys) do longest = math.min(longest, ask.buckets[ask.keys[i].bucket].windowMs) end
+    if item.waited < longest then
+      set.wait, set.waitTokens, set.waitCost, set.waitedLess = reply, item.tokens, item.cost, longest
+    end
+    return nil, reply
+  end
   if budget then return nil, { 'denied', 'key' } end
   if tooLarge then return nil, { 'too_large', 'tokens', int(tooLarge) } end
   return nil, { 'none', retired or 'no key', int(comesBack) }

@@ -20,6 +20,8 @@ export type ListingResult =
   | { tag: 'refused'; outcome: Outcome };
 
 export type Listings = {
+  /** The listing as it is known here, when it is fresh enough. */
+  known: (key: Key) => ListingResult | null;
   /** A listing that is fresh enough, fetched if need be. */
   get: (key: Key) => Promise<ListingResult>;
   /** The listing was wrong about a model: have it fetched again before its next use. */
@@ -111,10 +113,16 @@ export function createListings(options: ListingsOptions): Listings {
     return outcome;
   }
 
+  const knownNow = (key: Key): ListingResult | null => {
+    const entry = known.get(key.keyId);
+    return fresh(entry) ? { tag: 'listing', listing: entry.listing } : null;
+  };
+
   return {
+    known: knownNow,
     get(key) {
-      const entry = known.get(key.keyId);
-      if (fresh(entry)) return Promise.resolve(remember(key, entry));
+      const now = knownNow(key);
+      if (now) return Promise.resolve(now);
       const underWay = pending.get(key.keyId);
       if (underWay) return underWay;
       const no = refused.get(key.keyId);

@@ -14,7 +14,7 @@ export type Answer =
       /** From sending to the first piece of the answer, where it was streamed. */
       firstTokenMs?: number | null;
     }
-  /** No whole answer: `code` is `timeout`, `hung`, `idle`, `connect`, `reset`, `cut`, `too_large` or `aborted`. */
+  /** No whole answer: `code` is `timeout`, `hung`, `idle`, `connect`, `reset`, `cut`, `too_large`, `unsent` or `aborted`. */
   | { tag: 'failure'; code: string; message: string; durationMs: number };
 
 export type ErrorBody = {

@@ -27,7 +27,9 @@ export type ChatCall = {
   headers?: Record<string, string>;
   /** Asked now and then of a call that lasts; a yes ends it with the failure `hung`. */
   isHung?: (elapsedMs: number) => boolean;
-  /** Called once, right before the request goes onto the wire; without it nothing was billed. */
+  /** Asked once, right before the request goes onto the wire; a no makes the call a failure `unsent`. */
+  mayBeSent?: () => boolean;
+  /** Called once after that; without it nothing was billed. */
   onSent?: () => void;
 };
 
@@ -59,20 +61,25 @@ export function createClient(options: ClientOptions): Client {
   const aborts = new Set<() => void>();
   let isClosed = false;
 
-  async function exchange(request: ExchangeOptions): Promise<Answer> {
-    if (isClosed) return { tag: 'failure', code: 'aborted', message: 'the call was ended by us', durationMs: 0 };
+  function exchange(request: ExchangeOptions): Promise<Answer> {
+    if (isClosed) {
+      return Promise.resolve({ tag: 'failure', code: 'aborted', message: 'the call was ended by us', durationMs: 0 });
+    }
     const { answer, abort } = startExchange(agent, request);
     aborts.add(abort);
-    try {
-      return await answer;
-    } finally {
-      aborts.delete(abort);
-    }
+    return answer.finally(() => aborts.delete(abort));
   }
 
-  const urlOf = ({ provider }: Sender, path: string) => new URL(provider.baseUrl + path);
+  // A handful of addresses, asked for with every call.
+  const urls = new Map<string, URL>();
+  function urlOf({ provider }: Sender, path: string): URL {
+    const text = provider.baseUrl + path;
+    let url = urls.get(text);
+    if (!url) urls.set(text, (url = new URL(text)));
+    return url;
+  }
   return {
-    chat({ sender, body, isStreamed = false, headers, isHung, onSent }) {
+    chat({ sender, body, isStreamed = false, headers, isHung, mayBeSent, onSent }) {
       const profile = profileOf(sender.provider.kind);
       return exchange({
         url: urlOf(sender, profile.chatPath),
@@ -87,6 +94,7 @@ export function createClient(options: ClientOptions): Client {
         timeoutMs: options.attemptTimeoutMs,
         idleTimeoutMs: isStreamed ? (options.idleTimeoutMs ?? defaultIdleTimeoutMs) : null,
         isHung,
+        mayBeSent,
         onSent,
       });
     },
@@ -98,6 +106,7 @@ export function createClient(options: ClientOptions): Client {
         timeoutMs: getTimeoutMs,
         idleTimeoutMs: null,
         isHung: undefined,
+        mayBeSent: undefined,
         onSent: undefined,
       });
     },

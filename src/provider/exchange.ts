@@ -19,7 +19,9 @@ export type ExchangeOptions = {
   idleTimeoutMs: number | null;
   /** Asked now and then of a call that lasts: is it worth waiting for? */
   isHung: ((elapsedMs: number) => boolean) | undefined;
-  /** Called once, right before the request goes onto the wire; without it nothing was billed. */
+  /** Asked once, right before the request goes onto the wire. */
+  mayBeSent: (() => boolean) | undefined;
+  /** Called once after that; without it nothing was billed. */
   onSent: (() => void) | undefined;
 };
 
@@ -79,8 +81,9 @@ export function startExchange(agent: Agent, options: ExchangeOptions): Exchange 
         onRequestStart(started) {
           controller = started;
           if (isEnded) return started.abort(new Error('ended before it was sent'));
-          isSent = true;
           sentAt = performance.now();
+          if (options.mayBeSent?.() === false) return fail('unsent', 'the call was not sent: its time had passed');
+          isSent = true;
           options.onSent?.();
           watchIdle();
         },

@@ -248,6 +248,26 @@ describe('what goes wrong becomes an answer:', () => {
   });
 });
 
+test('a call that may not be sent any more is not', async () => {
+  await using upstream = await startUpstream((response) => response.end('{}'));
+  let sent = 0;
+  const one = client();
+  const refused = { sender: as(upstream.provider, 'a:b'), body, mayBeSent: () => false, onSent: () => (sent += 1) };
+  expect(await one.chat(refused)).toMatchObject({ tag: 'failure', code: 'unsent' });
+  expect(await one.chat({ ...refused, mayBeSent: () => true })).toMatchObject({ tag: 'http', status: 200 });
+  expect(upstream.requests).toHaveLength(1);
+  expect(sent).toBe(1);
+});
+
+test('a call that is taken for hung is given up', async () => {
+  await using upstream = await startUpstream(() => {});
+  const asked: number[] = [];
+  const isHung = (elapsedMs: number) => asked.push(elapsedMs) > 1;
+  const answer = await client().chat({ sender: as(upstream.provider, 'a:b'), body, isHung });
+  expect(answer).toMatchObject({ tag: 'failure', code: 'hung' });
+  expect(asked).toHaveLength(2);
+});
+
 describe('onSent', () => {
   it('is called once, before the server sees a byte', async () => {
     const events: string[] = [];
