@@ -28,7 +28,7 @@ export type WorkerProcess = {
 
 export type WorkerOptions = { config: Config; keyring: Keyring; redis: RedisHandle; log: Log; concurrency: number };
 
-const recoverEveryMs = 3000;
+const lookForDeadEveryMs = 1000;
 /** A provider that hangs must not keep a worker from serving the others. */
 const longestListingWaitMs = 3000;
 /** After the last call has ended, for settling it. */
@@ -51,13 +51,12 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
   const queue = createQueue(options.redis.connectionOptions, names);
   queue.on('error', (error) => log.debug({ error: messageOf(error) }, 'queue'));
   const roster = createRoster(ctx, queue);
-  const announce = () =>
-    Promise.all(
-      keyring.keys.map(async (key) => {
-        const { tag } = await ctx.listings.get(key);
-        if (tag === 'listing') await announceKeys(redis, names, [key], config);
-      }),
-    );
+  const announce = async () => {
+    const { keys } = keyring;
+    const listings = await Promise.all(keys.map((key) => ctx.listings.get(key)));
+    const listed = keys.filter((_, index) => listings[index]?.tag === 'listing');
+    await announceKeys(redis, names, listed, config);
+  };
   await registerKeys(redis, names, keyring.keys);
   await Promise.race([announce(), sleep(longestListingWaitMs, undefined, { ref: false })]);
   await roster.signOfLife();
@@ -67,7 +66,7 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
     void work().catch((error: unknown) => log.debug({ error: messageOf(error) }, 'worker upkeep'));
   const timers = [
     setInterval(() => background(roster.signOfLife), signOfLifeEveryMs),
-    setInterval(() => background(roster.recover), recoverEveryMs),
+    setInterval(() => background(roster.recoverInTurn), lookForDeadEveryMs),
     setInterval(() => background(announce), announceEveryMs),
   ];
   log.info({ workerId: ctx.workerId, concurrency, keys: keyring.keys.length }, 'worker started');

@@ -24,12 +24,17 @@ export type Roster = {
   uses: (tokenPrefix: string) => Promise<void>;
   /** Buries the dead. Returns their ids. */
   recover: () => Promise<string[]>;
+  /** `recover`, unless a worker of this machine, which sees the same, did so in the last seconds. */
+  recoverInTurn: () => Promise<void>;
   signOff: () => Promise<void>;
 };
 
 export const signOfLifeEveryMs = 2000;
 /** Several signs long: a busy second must not look like a death. */
 const deadAfterMs = 10_000;
+
+/** A thousand workers need not all look. Another machine sees other processes, and looks for itself. */
+const recoverEveryMs = 3000;
 
 /** Workers of this process: a library may run several. */
 const livingHere = new Set<string>();
@@ -72,25 +77,31 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
     }
   }
 
+  async function recover(): Promise<string[]> {
+    const dead = await findDead();
+    if (dead.size === 0) return [];
+    // Calls first: a line must not be sent again while its earlier call still counts as in flight.
+    const calls = await reapIntents(ctx, (id) => dead.has(id));
+    for (const id of dead) {
+      await putBackJobs(id);
+      // Last: a crash before this has the whole burial repeated, which is harmless.
+      await redis.multi().del(names.worker(id)).zrem(names.workers, id).exec();
+    }
+    log.info({ workers: [...dead], possiblyBilled: calls }, 'dead workers: their jobs went back to the queue');
+    return [...dead];
+  }
+
   return {
+    recover,
+    async recoverInTurn() {
+      const [host = ''] = workerId.split('/');
+      if ((await redis.set(names.burying(host), '1', 'PX', recoverEveryMs, 'NX')) === 'OK') await recover();
+    },
     async signOfLife() {
       await redis.zadd(names.workers, await redisTimeMs(redis), workerId);
     },
     async uses(tokenPrefix) {
       await redis.hset(mine, tokenPrefix, Date.now());
-    },
-    async recover() {
-      const dead = await findDead();
-      if (dead.size === 0) return [];
-      // Calls first: a line must not be sent again while its earlier call still counts as in flight.
-      const calls = await reapIntents(ctx, (id) => dead.has(id));
-      for (const id of dead) {
-        await putBackJobs(id);
-        // Last: a crash before this has the whole burial repeated, which is harmless.
-        await redis.multi().del(names.worker(id)).zrem(names.workers, id).exec();
-      }
-      log.info({ workers: [...dead], possiblyBilled: calls }, 'dead workers: their jobs went back to the queue');
-      return [...dead];
     },
     async signOff() {
       livingHere.delete(workerId);

@@ -1,18 +1,20 @@
 /**
- * The keys that live workers serve, announced in Redis by each worker as long as it can list their models: who has only
- * some of them must not judge by those alone that a request can never be served.
+ * The keys that live workers serve, announced in Redis as long as their models can be listed: who has only some of them
+ * must not judge by those alone that a request can never be served. Of the workers that hold the same keys one speaks
+ * for all.
  */
-import type { Redis } from '../redis/client.ts';
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { providerKinds, type Config } from '../config.ts';
 import { parseJson } from '../provider/answer.ts';
+import type { Redis } from '../redis/client.ts';
 import type { Names } from '../redis/names.ts';
 import { redisTimeMs } from '../redis/time.ts';
 import type { Key } from './keyring.ts';
 
 /** What others need to know of a key to tell whether it could serve a request; no secret. */
-const announcementSchema = z.object({
-  atMs: z.number(),
+const announcedSchema = z.object({
+  keyId: z.string(),
   provider: z.string(),
   kind: z.enum(providerKinds),
   tpm: z.number().nullable(),
@@ -20,9 +22,12 @@ const announcementSchema = z.object({
   aliases: z.record(z.string(), z.string()),
   fallbacks: z.record(z.string(), z.array(z.string())),
 });
-export type Announced = Omit<z.infer<typeof announcementSchema>, 'atMs'> & { keyId: string };
+export type Announced = z.infer<typeof announcedSchema>;
+const announcementSchema = z.object({ atMs: z.number(), keys: z.array(announcedSchema) });
 
 export const announceEveryMs = 5000;
+/** Whoever speaks first in this time speaks for all. Shorter than the pause, so that every round is spoken. */
+const spokenForMs = 4000;
 /** Two announcements may be missed. */
 const believedForMs = 15_000;
 
@@ -33,30 +38,24 @@ export async function announceKeys(
   { aliases, fallbacks }: Pick<Config, 'aliases' | 'fallbacks'>,
 ): Promise<void> {
   if (keys.length === 0) return;
-  const atMs = await redisTimeMs(redis);
-  const said = keys.map(({ keyId, provider, tpm, budgetNanoUsd }): [string, string] => [
-    keyId,
-    JSON.stringify({
-      atMs,
-      provider: provider.name,
-      kind: provider.kind,
-      tpm: typeof tpm === 'number' ? tpm : null,
-      budgetNanoUsd,
-      aliases: aliases[provider.name] ?? {},
-      fallbacks,
-    } satisfies z.input<typeof announcementSchema>),
-  ]);
-  await redis.hset(names.announced, Object.fromEntries(said));
+  const said = keys.map(({ keyId, provider, tpm, budgetNanoUsd }): Announced => {
+    const { name, kind } = provider;
+    const limit = typeof tpm === 'number' ? tpm : null;
+    return { keyId, provider: name, kind, tpm: limit, budgetNanoUsd, aliases: aliases[name] ?? {}, fallbacks };
+  });
+  const field = createHash('sha256').update(JSON.stringify(said)).digest('hex').slice(0, 16);
+  if ((await redis.set(names.announcing(field), '1', 'PX', spokenForMs, 'NX')) !== 'OK') return;
+  await redis.hset(names.announced, field, JSON.stringify({ atMs: await redisTimeMs(redis), keys: said }));
 }
 
 /** Of the workers that live. What nobody announces any more is forgotten on the way. */
 export async function readAnnounced(redis: Redis, names: Names): Promise<Announced[]> {
   const [all, nowMs] = await Promise.all([redis.hgetall(names.announced), redisTimeMs(redis)]);
-  const live: Announced[] = [];
-  for (const [keyId, json] of Object.entries(all)) {
+  const live = new Map<string, Announced>();
+  for (const [field, json] of Object.entries(all)) {
     const { success, data } = announcementSchema.safeParse(parseJson(json));
-    if (success && nowMs - data.atMs <= believedForMs) live.push({ keyId, ...data });
-    else await redis.hdel(names.announced, keyId);
+    if (success && nowMs - data.atMs <= believedForMs) for (const key of data.keys) live.set(key.keyId, key);
+    else await redis.hdel(names.announced, field);
   }
-  return live;
+  return [...live.values()];
 }

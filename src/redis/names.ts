@@ -13,8 +13,12 @@ export function createNames(namespace: string) {
     queuePrefix: tag,
     /** Hash: a key's standing, spend and calls in flight. `keyId` is the 12-hex fingerprint, never the secret. */
     key: (keyId: string) => `${tag}:key:${keyId}`,
-    /** Hash: key id → what its workers say of it (keys/announced.ts). */
+    /** Hash: what workers say of their keys (keys/announced.ts). */
     announced: `${tag}:keys`,
+    /** String with expiry: somebody has just said that. */
+    announcing: (what: string) => `${tag}:keys:${what}`,
+    /** String with expiry: a worker of that machine looks for dead ones. */
+    burying: (host: string) => `${tag}:workers:${host}`,
     /** Hash: the sliding window of one quota bucket. */
     bucket: (bucketId: string) => `${tag}:bucket:${bucketId}`,
     /** Hash: line reference → intent of the call that is in flight for it. */
