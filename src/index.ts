@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { runBatch as runPrepared } from '../workers/run.ts';
 import { autoConcurrency } from '../workers/process.ts';
-import { checkProviders } from '../workers/providers.ts';
+import { refuseUnknownModels } from '../workers/providers.ts';
 import { isFinished, loadBatch, type BatchRecord, type BatchStatus, type Priority } from './batch/batch.ts';
 import { openInput } from './batch/input.ts';
 import { usd } from './batch/manifest.ts';
@@ -45,6 +45,10 @@ export type RunOptions = {
   attempts?: number | undefined;
   /** Before or behind other batches on the same Redis. Default: normal. */
   priority?: Priority | undefined;
+  /** Ask for streamed answers; the results are the same. */
+  stream?: boolean | undefined;
+  /** Leave out parameters that a model does not take, instead of failing the line. */
+  dropUnsupported?: boolean | undefined;
   ordered?: boolean | undefined;
   skipInvalid?: boolean | undefined;
   pinModels?: boolean | undefined;
@@ -107,11 +111,13 @@ export async function runBatch(inputFile: string, options: RunOptions): Promise<
         deadlineMs: config.deadlineMs,
         skipInvalid: options.skipInvalid ?? false,
         pinModels: options.pinModels ?? false,
+        stream: options.stream ?? false,
+        dropUnsupported: options.dropUnsupported ?? false,
         ordered: options.ordered ?? false,
         priority: options.priority ?? 'normal',
       },
       budgetNanoUsd,
-      beforeNew: (models) => refuseUnknownModels(session, keyring, models, options.skipInvalid ?? false),
+      beforeNew: (models) => refuseUnknownModels({ ...session, redis, keyring }, models, options.skipInvalid ?? false),
       say: (text) => session.log.info(text),
     });
     if (isFinished(batch)) return resultOf(batch, await store.batchSummary(batch.batchId));
@@ -171,14 +177,6 @@ async function openSession(config: Config, log: Log): Promise<Session> {
   }
   const names = createNames(config.namespace);
   return { config, redis, names, log, [Symbol.asyncDispose]: () => redis.close() };
-}
-
-async function refuseUnknownModels(session: Session, keyring: Keyring, models: Iterable<string>, skip: boolean) {
-  const { config, redis, names, log } = session;
-  const { unknownModels } = await checkProviders({ config, keyring, redis: redis.client, names, log, models });
-  if (unknownModels.length === 0 || skip) return;
-  const lines = unknownModels.map(({ model, nearest }) => `"${model}" (nearest: ${nearest.join(', ')})`);
-  throw new AppError('input', `no key offers these models; nothing was sent: ${lines.join('; ')}`);
 }
 
 function progressOf(record: BatchRecord): BatchProgress {

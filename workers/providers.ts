@@ -14,23 +14,31 @@ import { nearestNames, resolveModel, type Listing } from '../src/provider/models
 import type { Outcome } from '../src/provider/outcome.ts';
 import type { Names } from '../src/redis/names.ts';
 
-export type ProviderCheck = {
-  /** Requested models that no key offers, with the nearest names. */
-  unknownModels: { model: string; nearest: string[] }[];
-};
+type UnknownModel = { model: string; nearest: string[] };
+type Grounds = { config: Config; keyring: Keyring; redis: Redis; names: Names; log: Log };
+
+/** As `checkProviders`, and `input` when no key offers one of the models, unless such lines are skipped. */
+export async function refuseUnknownModels(grounds: Grounds, models: Iterable<string>, skip: boolean): Promise<void> {
+  const unknown = await checkProviders(grounds, models);
+  if (unknown.length === 0 || skip) return;
+  const lines = unknown.map(({ model, nearest }) => `  "${model}"; the nearest names: ${nearest.join(', ')}`);
+  throw new AppError(
+    'input',
+    `no key offers these models; nothing was sent:\n${lines.join('\n')}\n` +
+      'Mend the lines, or send the others with --skip-invalid',
+  );
+}
 
 type Refusal = { key: Key; outcome: Outcome };
 
-/** Errors: `config` (wrong URL), `credentials` or `budget` (every key refused), `provider` (unreachable). */
-export async function checkProviders(options: {
-  config: Config;
-  keyring: Keyring;
-  redis: Redis;
-  names: Names;
-  log: Log;
-  models: Iterable<string>;
-}): Promise<ProviderCheck> {
-  const { config, keyring, redis, names, log } = options;
+/**
+ * Returns the models that no key offers, with the nearest names. Errors: `config` (wrong URL), `credentials` or `budget`
+ * (every key refused), `provider` (unreachable).
+ */
+async function checkProviders(
+  { config, keyring, redis, names, log }: Grounds,
+  models: Iterable<string>,
+): Promise<UnknownModel[]> {
   const client = createClient({ connections: keyring.keys.length, attemptTimeoutMs: config.attemptTimeoutMs });
   await registerKeys(redis, names, keyring.keys);
   try {
@@ -48,7 +56,7 @@ export async function checkProviders(options: {
     for (const { key, outcome } of refusals) {
       log.warn({ keyName: key.name, why: wordsOf(outcome) }, `key ${key.name} was refused`);
     }
-    return { unknownModels: unknownModels(offered) };
+    return unknownModels(offered);
   } finally {
     await client.close();
   }
@@ -63,7 +71,7 @@ export async function checkProviders(options: {
   }
 
   function unknownModels(offered: { key: Key; listing: Listing }[]) {
-    const missing = [...options.models].filter((model) => {
+    const missing = [...models].filter((model) => {
       return !offered.some(({ key, listing }) => {
         const aliases = config.aliases[key.provider.name] ?? {};
         return resolveModel(listing, model, { aliases, fallbacks: config.fallbacks });

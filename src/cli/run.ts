@@ -6,16 +6,15 @@ import { findBatch } from '../batch/find.ts';
 import type { InputFile } from '../batch/input.ts';
 import { openBatchInput, reopenBatchInput } from '../batch/render.ts';
 import type { Config } from '../config.ts';
-import { AppError } from '../errors.ts';
-import { createKeyring, requireKeys, type Keyring } from '../keys/keyring.ts';
+import { createKeyring, requireKeys } from '../keys/keyring.ts';
 import { openSqliteLedger } from '../ledger/sqlite.ts';
-import { checkProviders } from '../../workers/providers.ts';
+import { refuseUnknownModels } from '../../workers/providers.ts';
 import { setUpBatch } from '../batch/setup.ts';
 import { goOn } from './go-on.ts';
 import type { Globals } from './main.ts';
 import { parseConcurrency, parseCount, parseUsd } from './numbers.ts';
 import { inspectFor } from './offers.ts';
-import { configOf, openSession, type Session } from './session.ts';
+import { configOf, openSession } from './session.ts';
 import { startSimulation } from './simulation.ts';
 import { addRowsOptions, rowsOptionsOf, type RowsFlags } from './rows-options.ts';
 import { say } from './screen.ts';
@@ -135,7 +134,8 @@ async function run(source: string, options: RunOptions): Promise<number> {
       options: batchOptions(options, config, input),
       budgetNanoUsd: options.budget ?? null,
       inspect: () => inspectFor(session, keyring, { dropUnsupported: options.dropUnsupported ?? false }),
-      beforeNew: (models) => refuseUnknownModels(session, keyring, models, options.skipInvalid ?? false),
+      beforeNew: (models) =>
+        refuseUnknownModels({ ...session, redis: redis.client, keyring }, models, options.skipInvalid ?? false),
       say,
     });
     return await goOn({ session, keyring, store, input, batch, options });
@@ -166,25 +166,14 @@ async function resume(nameOrId: string | undefined, options: RunOptions): Promis
       options: batch.options,
       budgetNanoUsd: options.budget ?? null,
       inspect: () => inspectFor(session, keyring, batch.options),
-      beforeNew: (models) => refuseUnknownModels(session, keyring, models, batch.options.skipInvalid),
+      beforeNew: (models) =>
+        refuseUnknownModels({ ...session, redis: session.redis.client, keyring }, models, batch.options.skipInvalid),
       say,
     });
     return await goOn({ session, keyring, store, input, batch: known, options });
   } finally {
     await store.close();
   }
-}
-
-async function refuseUnknownModels(session: Session, keyring: Keyring, models: Iterable<string>, skip: boolean) {
-  const { config, redis, names, log } = session;
-  const { unknownModels } = await checkProviders({ config, keyring, redis: redis.client, names, log, models });
-  if (unknownModels.length === 0 || skip) return;
-  const lines = unknownModels.map(({ model, nearest }) => `  "${model}"; the nearest names: ${nearest.join(', ')}`);
-  throw new AppError(
-    'input',
-    `no key offers these models; nothing was sent:\n${lines.join('\n')}\n` +
-      'Mend the lines, or send the others with --skip-invalid',
-  );
 }
 
 function batchOptions(options: RunOptions, config: Config, input: InputFile): BatchOptions {
