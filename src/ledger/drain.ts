@@ -22,6 +22,8 @@ import type { LedgerStore } from './store.ts';
  */
 const chunkEntries = 100;
 const retryMaxMs = 10_000;
+/** Earlier failures may be a moment's: with the usual pauses, those of a second and a half. */
+const toldAfterFailures = 2;
 /** How long stopping waits for Redis; what it leaves behind, the next drain puts right. */
 const stopGraceMs = 1000;
 
@@ -107,14 +109,15 @@ export class LedgerDrain {
       let waitMs = this.#pollMs;
       try {
         if ((await this.#drainChunk(abandon)) === chunkEntries) waitMs = 0;
-        if (failures > 0) this.#log.info({ failures }, 'ledger is drained again');
+        if (failures > toldAfterFailures) this.#log.info({ failures }, 'ledger is drained again');
         failures = 0;
       } catch (error) {
         if (stop.aborted) return;
-        // Once per trouble: the entries are safe in Redis meanwhile.
+        // Once per trouble that lasts: the entries are safe in Redis meanwhile, and what ends a run is said by the run.
         // A Redis in trouble is reported by whoever runs a batch on it.
         const level = explainRedisError(error) ? 'debug' : 'error';
-        if (failures === 0) this.#log[level]({ reason: messageOf(error) }, 'ledger cannot be drained, trying on');
+        if (failures === toldAfterFailures)
+          this.#log[level]({ reason: messageOf(error) }, 'ledger cannot be drained, trying on');
         waitMs = Math.min(this.#pollMs * 2 ** failures, retryMaxMs);
         failures += 1;
       }
