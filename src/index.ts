@@ -9,6 +9,7 @@ import { runBatch as runPrepared } from '../workers/run.ts';
 import { autoConcurrency } from '../workers/process.ts';
 import { refuseUnknownModels } from '../workers/providers.ts';
 import { isFinished, loadBatch, type BatchRecord, type BatchStatus, type Priority } from './batch/batch.ts';
+import { takeFinished } from './batch/finished.ts';
 import { openInput } from './batch/input.ts';
 import { usd } from './batch/manifest.ts';
 import { continueBatch, setUpBatch } from './batch/setup.ts';
@@ -120,7 +121,10 @@ export async function runBatch(inputFile: string, options: RunOptions): Promise<
       beforeNew: (models) => refuseUnknownModels({ ...session, redis, keyring }, models, options.skipInvalid ?? false),
       say: (text) => session.log.info(text),
     });
-    if (isFinished(batch)) return resultOf(batch, await store.batchSummary(batch.batchId));
+    if (isFinished(batch)) {
+      await using finished = await takeFinished(redis, session.names, batch);
+      return resultOf(finished.batch, await store.batchSummary(batch.batchId));
+    }
     const prepare = async () => {
       await continueBatch({ redis, names: session.names, budgetNanoUsd }, batch);
       await reopenKeys(redis, session.names, keyring.keys);

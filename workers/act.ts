@@ -128,10 +128,13 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
       run.modelErrors += 1;
       // Every key may refuse once; a second refusal of a freshly listed pair is the provider's last word.
       const mayGoOn = run.modelErrors <= ctx.keyring.keys.length;
-      const left = mayGoOn ? null : await leftToOthers(run);
+      // The answer in hand is settled whatever Redis says to the question. To be handed over costs an attempt: else a
+      // model that is listed and never there would go round for ever.
+      const later: LineResult = { tag: 'held', retryAtMs: Date.now() + backoffBaseMs };
+      const left = mayGoOn || isLastAttempt(run) ? null : await leftToOthers(run).catch(() => later);
       const result = await carryOut(run, call, {
         key: { kind: 'ok' },
-        countsAsAttempt: false,
+        countsAsAttempt: left !== null,
         end: mayGoOn || left ? null : failed(run, call),
         pauseMs: run.modelErrors > 1 ? backoffBaseMs : 0,
       });
@@ -142,8 +145,14 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
       circuit.undecided();
       const { baseUrl } = chosen.key.provider;
       const cause = `${baseUrl} does not answer as a completions API: ${outcome.message}; check the provider's base URL`;
+      const settled = await carryOut(run, call, {
+        key: { kind: 'neutral' },
+        countsAsAttempt: false,
+        end: null,
+        pauseMs: 0,
+      });
       await pauseBatch(ctx.redis, ctx.names, batch.batchId, { code: 'config', cause });
-      return carryOut(run, call, { key: { kind: 'neutral' }, countsAsAttempt: false, end: null, pauseMs: 0 });
+      return settled;
     }
 
     default:

@@ -12,7 +12,7 @@ import { messageOf } from '../src/errors.ts';
 import { releaseSlot } from '../src/keys/release.ts';
 import type { LineRun } from './line.ts';
 
-/** Later than a busy process sends; and so much of a window as the guard can make good (window.lua). */
+/** Later than a busy process sends; and no more of a window than a widened guard can make good (window.lua). */
 const latestSendMs = 3000;
 const latestSendPart = 1 / 4;
 
@@ -39,26 +39,28 @@ export async function callProvider(
     await release(run, chosen, attemptId);
     return { tag: 'released' };
   }
-  // Nothing is sent on a key that is gone, or that an answer has closed, since the slot was granted.
-  const isGone = !ctx.keyring.byId.has(chosen.key.keyId);
-  if (isGone || (ctx.closedAtMs.get(chosen.key.keyId) ?? Number.NEGATIVE_INFINITY) >= dueAtMs - waitMs) {
+  const { keyId, provider } = chosen.key;
+  const latestMs = Math.min(latestSendMs, provider.windowMs * latestSendPart);
+  const mayBeSent = () => {
+    // Nothing is sent on a key that is gone, or that an answer has closed, since the slot was granted.
+    if (ctx.stopping.aborted || !ctx.keyring.byId.has(keyId)) return false;
+    if ((ctx.closedAtMs.get(keyId) ?? Number.NEGATIVE_INFINITY) >= dueAtMs - waitMs) return false;
+    // The slot is of another time: the process was asleep, Redis was away, no connection could be had.
+    return performance.now() - dueAtMs <= latestMs;
+  };
+  if (!mayBeSent()) {
     await release(run, chosen, attemptId);
     return { tag: 'void' };
   }
   if (waitMs > 0 && !(await useReserved(run, chosen, attemptId))) return { tag: 'void' };
   const startedAtMs = Date.now();
-  const { provider } = chosen.key;
-  // The slot is of another time then: the process was asleep, Redis was away, no connection could be had.
-  const latestMs = Math.min(latestSendMs, provider.windowMs * latestSendPart);
   const { redact } = ctx.keyring;
   const received = await ctx.client.chat({
     sender: chosen.key,
     isStreamed: isStreamed(run),
     body: bodyFor(run, chosen),
-    // A stream shows by its pieces whether it hangs. Once taken for hung, a line has the whole time.
-    ...(!isStreamed(run) &&
-      !run.hasHung && { isHung: (ms) => ctx.patience.isHung(chosen.model, run.size.maxTokens, ms) }),
-    mayBeSent: () => performance.now() - dueAtMs <= latestMs,
+    ...(mayHang(run) && { isHung: (ms) => ctx.patience.isHung(chosen.model, run.size.maxTokens, ms) }),
+    mayBeSent,
     onSent: () => ctx.lateness.note(chosen.key, performance.now() - dueAtMs),
   });
   if (received.tag === 'failure' && received.code === 'unsent') {
@@ -76,6 +78,14 @@ export async function callProvider(
     ctx.patience.learn(chosen.model, run.size.maxTokens, answer.durationMs);
   }
   return { tag: 'answered', attemptId, chosen, answer, outcome, usage, startedAtMs };
+}
+
+/**
+ * May its call be taken for hung? A stream shows by its pieces whether it hangs. Once taken for hung, a line has the
+ * whole time; and so it has in its last attempt, which must not fail for impatience.
+ */
+function mayHang(run: LineRun): boolean {
+  return !isStreamed(run) && !run.hasHung && run.attemptsSpent + 1 < run.batch.options.attempts;
 }
 
 /** Of an answer's headers the request id alone is kept: in the files and in the ledger. */

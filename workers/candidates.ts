@@ -59,7 +59,7 @@ function resolveFor(ctx: WorkerContext, key: Key, listing: Listing, wanted: stri
 }
 
 /** `--pin-models`: the first resolution in a batch holds for all of it, on whichever worker. */
-async function pinned(ctx: WorkerContext, batch: BatchRecord, requested: string): Promise<string> {
+export async function pinned(ctx: WorkerContext, batch: BatchRecord, requested: string): Promise<string> {
   const name = ctx.names.batch(batch.batchId);
   const field = `pin:${requested}`;
   const known = await ctx.redis.hget(name, field);

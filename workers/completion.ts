@@ -32,6 +32,8 @@ export type CompletionWorker = {
 
 /** A job waits in this process as long as a window may be full, and a little; beyond that it goes back to the queue. */
 const longestWaitMs = 75_000;
+/** A key may be resumed or added meanwhile, which wakes no job in the queue. */
+const longestDelayMs = 60_000;
 const batchMaxAgeMs = 1000;
 const lookEveryMs = 1000;
 
@@ -96,7 +98,9 @@ export function startCompletionWorker(
     }
     if ((await loadBatch(ctx.redis, ctx.names, payload.batchId))?.status !== 'in_progress') return;
     const retryAtMs = Math.min(...held.map((result) => result.retryAtMs ?? 0));
-    await job.moveToDelayed(Math.max(retryAtMs, Date.now() + batchMaxAgeMs), token);
+    const now = Date.now();
+    const delayMs = Math.min(Math.max(retryAtMs - now, batchMaxAgeMs), longestDelayMs);
+    await job.moveToDelayed(now + delayMs, token);
     throw new DelayedError();
   }
 

@@ -2,11 +2,12 @@
  * Could another worker's keys serve what ours cannot? Workers may hold different keys; before a line fails or its batch
  * stops for want of a key here, this is asked. Then the line is left for whoever has the key.
  */
-import { readAnnounced, type Announced } from '../src/keys/announced.ts';
+import { believedForMs, forgottenAfterMs, readAnnounced, type Announced } from '../src/keys/announced.ts';
 import { readStanding, type Standing } from '../src/keys/standing.ts';
 import { parseJson } from '../src/provider/answer.ts';
 import { parseListing, resolveModel, type Listing } from '../src/provider/models.ts';
 import { preflight } from '../src/provider/preflight.ts';
+import { pinned } from './candidates.ts';
 import type { WorkerContext } from './context.ts';
 import type { LineResult, LineRun } from './line.ts';
 
@@ -15,6 +16,8 @@ type Foreign = { key: Announced; standing: Standing; listing: Listing | null };
 /** Lines by the thousand may ask the same. */
 const knownForMs = 2000;
 const offeredAgainMs = 2000;
+/** Slower, and Redis was away meanwhile. */
+const slowAnswerMs = 2000;
 
 export type Elsewhere = () => Promise<Foreign[]>;
 
@@ -25,8 +28,18 @@ export function createElsewhere({
   keyring,
 }: Pick<WorkerContext, 'redis' | 'names' | 'keyring'>): Elsewhere {
   let known: { keys: Promise<Foreign[]>; atMs: number } | null = null;
+  // After an outage of Redis nobody has spoken for long: all get the time to.
+  let connectedAtMs = Number.NEGATIVE_INFINITY;
+  redis.on('ready', () => (connectedAtMs = performance.now()));
+
   async function look(): Promise<Foreign[]> {
-    const foreign = (await readAnnounced(redis, names)).filter(({ keyId }) => !keyring.byId.has(keyId));
+    const askedAtMs = performance.now();
+    const announced = await readAnnounced(redis, names);
+    const now = performance.now();
+    const wasAway = now - askedAtMs > slowAnswerMs || now - connectedAtMs < believedForMs;
+    const foreign = announced.filter(({ keyId, ageMs }) => {
+      return !keyring.byId.has(keyId) && (wasAway ? ageMs <= forgottenAfterMs : ageMs <= believedForMs);
+    });
     return Promise.all(
       foreign.map(async (key) => {
         const [standing, json] = await Promise.all([
@@ -46,17 +59,29 @@ export function createElsewhere({
   };
 }
 
-/** The line as it is left to a worker that can serve it, or null when no live worker can. `tokens`: that it needs. */
-export async function leftToOthers(run: LineRun, tokens = 0): Promise<LineResult | null> {
-  const keys = await run.ctx.elsewhere();
-  if (!keys.some((foreign) => couldServe(foreign, run, tokens))) return null;
+/** What a line was estimated to need. Judged as acquire.lua does: else two workers could leave it to each other. */
+export type Need = { tokens: number; costNanoUsd: number };
+/** It failed for another reason than its size. */
+const anySize: Need = { tokens: 0, costNanoUsd: 0 };
+
+/** The line as it is left to a worker that can serve it, or null when no live worker can. */
+export async function leftToOthers(run: LineRun, need: Need = anySize): Promise<LineResult | null> {
+  const { ctx, batch, request } = run;
+  const keys = await ctx.elsewhere();
+  if (keys.length === 0) return null;
+  const wanted = batch.options.pinModels ? await pinned(ctx, batch, request.model) : request.model;
+  if (!keys.some((foreign) => couldServe(foreign, run, { ...need, wanted }))) return null;
   return { tag: 'held', retryAtMs: Date.now() + offeredAgainMs };
 }
 
-function couldServe({ key, standing, listing }: Foreign, { request, batch }: LineRun, tokens: number): boolean {
+function couldServe(
+  { key, standing, listing }: Foreign,
+  { request, batch }: LineRun,
+  need: Need & { wanted: string },
+): boolean {
   if (standing.standing === 'retired' || standing.standing === 'draining') return false;
-  if (key.budgetNanoUsd !== null && standing.spentNanoUsd >= key.budgetNanoUsd) return false;
-  if (key.tpm !== null && tokens > key.tpm) return false;
-  const model = listing && resolveModel(listing, request.model, key);
+  if (key.budgetNanoUsd !== null && standing.spentNanoUsd + need.costNanoUsd > key.budgetNanoUsd) return false;
+  if (key.tpm !== null && need.tokens > key.tpm) return false;
+  const model = listing && resolveModel(listing, need.wanted, key);
   return model !== null && preflight(key.kind, model, request.body, batch.options).problems.length === 0;
 }

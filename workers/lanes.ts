@@ -200,7 +200,8 @@ export function createLanes(acquire: Acquire, seats: Seats, { longestWaitMs, out
         forget(lane);
         if (lane.waiting.length === 0) continue;
         batchIds.add(lane.batchId);
-        if (!lane.timer || sharesItsWait(lane)) ranks.set(lane.model, Math.max(lane.rank, ranks.get(lane.model) ?? 0));
+        // Not those that only lack a seat here: others would stand back in vain.
+        if (lane.timer && sharesItsWait(lane)) ranks.set(lane.model, Math.max(lane.rank, ranks.get(lane.model) ?? 0));
       }
       return { batchIds, ranks };
     },

@@ -114,7 +114,10 @@ async function step(run: LineRun): Promise<LineResult | null> {
   const estimates = open.candidates.map((candidate) =>
     ctx.estimator.estimate(candidate.model, run.size, factsFor(ctx, candidate)),
   );
-  const tokens = Math.max(...estimates.map((estimate) => estimate.tokens));
+  const need = {
+    tokens: Math.max(...estimates.map(({ tokens }) => tokens)),
+    costNanoUsd: Math.max(...estimates.map(({ costNanoUsd }) => costNanoUsd)),
+  };
   const reply = await run.lanes.take(`${batch.batchId} ${request.model}`, {
     batchId: batch.batchId,
     line: run.line,
@@ -122,14 +125,14 @@ async function step(run: LineRun): Promise<LineResult | null> {
     customId: request.customId,
     requestedModel: request.model,
     candidates: open.candidates,
-    estimatedTokens: tokens,
-    estimatedCostNanoUsd: Math.max(...estimates.map(({ costNanoUsd }) => costNanoUsd)),
+    estimatedTokens: need.tokens,
+    estimatedCostNanoUsd: need.costNanoUsd,
     waitingSinceMs: run.waitingSinceMs,
   });
   if (reply.tag !== 'slot') {
     for (const provider of providersOf(open.candidates)) ctx.circuitOf(provider).undecided();
     const someCircuitIsOpen = open.candidates.length < found.candidates.length;
-    return afterNoSlot(run, reply, { someCircuitIsOpen, tokens });
+    return afterNoSlot(run, reply, { someCircuitIsOpen, need });
   }
   run.waitingSinceMs = performance.now();
   const chosen = open.candidates.find(({ key, model }) => key === reply.key && model === reply.model) as Resolved;

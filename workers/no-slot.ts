@@ -4,7 +4,7 @@ import { reapIntent } from '../src/keys/reap.ts';
 import { retireKeys } from '../src/keys/standing.ts';
 import type { Candidates } from './candidates.ts';
 import type { LaneReply } from './lanes.ts';
-import { leftToOthers } from './elsewhere.ts';
+import { leftToOthers, type Need } from './elsewhere.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
 import { isAlive } from './roster.ts';
@@ -16,13 +16,13 @@ const soonMs = 1000;
 const staleRetryMs = 5000;
 
 /**
- * Null: the line goes on. `someCircuitIsOpen`: keys of a provider that is out of order now were not asked. `tokens`: that
+ * Null: the line goes on. `someCircuitIsOpen`: keys of a provider that is out of order now were not asked. `need`: what
  * the line was estimated to need.
  */
 export async function afterNoSlot(
   run: LineRun,
   reply: Exclude<LaneReply, { tag: 'slot' }>,
-  { someCircuitIsOpen, tokens }: { someCircuitIsOpen: boolean; tokens: number },
+  { someCircuitIsOpen, need }: { someCircuitIsOpen: boolean; need: Need },
 ): Promise<LineResult | null> {
   const { ctx, request } = run;
   switch (reply.tag) {
@@ -40,7 +40,7 @@ export async function afterNoSlot(
       // A key whose provider is out of order now may have the room.
       if (someCircuitIsOpen) return { tag: 'held', retryAtMs: Date.now() + soonMs };
       return (
-        (await leftToOthers(run, tokens)) ??
+        (await leftToOthers(run, need)) ??
         endWithout(
           run,
           request.customId,
@@ -50,11 +50,11 @@ export async function afterNoSlot(
       );
     case 'denied': {
       // A batch's budget and a day's hold for every key; a key's own for no other.
-      const left = reply.budget === 'key' ? await leftToOthers(run, tokens) : null;
+      const left = reply.budget === 'key' ? await leftToOthers(run, need) : null;
       return left ?? pause(run, { code: 'budget', cause: deniedCause(reply.budget) });
     }
     case 'none': {
-      const left = await leftToOthers(run, tokens);
+      const left = await leftToOthers(run, need);
       return left ?? pause(run, await stopForLackOfKeys(ctx, request.model, reply));
     }
     default:

@@ -1,6 +1,7 @@
 /**
- * A worker process' inside: client, limiter, queue worker, signs of life and the burial of dead workers, started and stopped together.
- * `nightshift worker` is one of these; `nightshift run` has one beside its producer and collector.
+ * A worker process' inside: client, limiter, queue worker, signs of life, announcement of its keys and the burial of dead
+ * workers, started and stopped together. `nightshift worker` is one of these; `nightshift run` has one beside its
+ * producer and collector.
  */
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -29,7 +30,6 @@ export type WorkerProcess = {
 export type WorkerOptions = { config: Config; keyring: Keyring; redis: RedisHandle; log: Log; concurrency: number };
 
 const lookForDeadEveryMs = 1000;
-/** A provider that hangs must not keep a worker from serving the others. */
 const longestListingWaitMs = 3000;
 /** After the last call has ended, for settling it. */
 const settleGraceMs = 5000;
@@ -53,12 +53,16 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
   const roster = createRoster(ctx, queue);
   const announce = async () => {
     const { keys } = keyring;
-    const listings = await Promise.all(keys.map((key) => ctx.listings.get(key)));
-    const listed = keys.filter((_, index) => listings[index]?.tag === 'listing');
-    await announceKeys(redis, names, listed, config);
+    // One provider that hangs must not silence the keys of the others.
+    const late = sleep(longestListingWaitMs, null, { ref: false });
+    const listings = await Promise.all(keys.map((key) => Promise.race([ctx.listings.get(key), late])));
+    const serving = keys.filter(({ provider }, index) => {
+      return listings[index]?.tag === 'listing' && !ctx.circuitOf(provider.name).hasGivenUp(performance.now());
+    });
+    await announceKeys(redis, names, serving, config);
   };
   await registerKeys(redis, names, keyring.keys);
-  await Promise.race([announce(), sleep(longestListingWaitMs, undefined, { ref: false })]);
+  await announce();
   await roster.signOfLife();
   await roster.recover();
   const worker = startCompletionWorker(ctx, roster, options.redis.connectionOptions, concurrency);

@@ -14,8 +14,9 @@ import { startWatchdog } from './watchdog.ts';
 export type QueueWorker = {
   /** The one that takes jobs now. */
   current: () => Worker<CompletionPayload>;
-  /** Takes no more jobs. Resolves when those in hand have ended. */
+  /** Takes no more jobs; does not wait for those in hand. */
   pause: () => Promise<void>;
+  /** Resolves when those in hand have ended. */
   close: () => Promise<void>;
 };
 

@@ -1,9 +1,9 @@
 /**
- * The roster: which workers are alive, and by what the queue's locks tell whose a job is. When one dies, whoever notices gives up its
- * calls in flight (they become `unknown`) and puts its jobs back into the queue at once, instead of waiting for locks
- * to run out. A worker is dead when it has given no sign of life for a while by Redis' clock, or when it ran on this
- * machine and its process is gone. If it was only asleep, nothing is harmed: its job's lock is no longer its own, and
- * what it still settles meets the done bit.
+ * The roster: which workers are alive, and which jobs are whose, as the queue's locks tell. When one dies, whoever notices
+ * gives up its calls in flight (they become `unknown`) and puts its jobs back into the queue at once, instead of waiting
+ * for locks to run out. A worker is dead when it has given no sign of life for a while by Redis' clock, or when it ran on
+ * this machine and its process is gone. If it was only asleep, nothing is harmed: its job's lock is no longer its own,
+ * and what it still settles meets the done bit.
  */
 import { Job, type Queue } from 'bullmq';
 import type { Redis } from '../src/redis/client.ts';
@@ -43,6 +43,7 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
   const { redis, names, workerId, log } = ctx;
   livingHere.add(workerId);
   const mine = names.worker(workerId);
+  const ours = new Set<string>();
 
   // After an outage of Redis nobody has given a sign of life for long: all get the time to give one.
   let connectedAtMs = performance.now() - deadAfterMs;
@@ -98,9 +99,13 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
       if ((await redis.set(names.burying(host), '1', 'PX', recoverEveryMs, 'NX')) === 'OK') await recover();
     },
     async signOfLife() {
-      await redis.zadd(names.workers, await redisTimeMs(redis), workerId);
+      const signs = redis.multi().zadd(names.workers, await redisTimeMs(redis), workerId);
+      // Again and again: whoever took us for dead has forgotten them.
+      for (const prefix of ours) signs.hset(mine, prefix, Date.now());
+      await signs.exec();
     },
     async uses(tokenPrefix) {
+      ours.add(tokenPrefix);
       await redis.hset(mine, tokenPrefix, Date.now());
     },
     async signOff() {

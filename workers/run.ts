@@ -69,6 +69,8 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   await using undo = new AsyncDisposableStack();
   undo.defer(() => lease.release());
   await options.prepare();
+  // Perhaps with another data directory than it was begun with: from here on its rows come to this ledger.
+  await redis.client.hset(names.batch(batchId), 'ledgerId', options.store.id);
 
   let record = await mustLoad();
   const whole = record.collected.lines < record.total ? await readWholeFiles(record.manifestFile) : null;
@@ -120,12 +122,13 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   }
 
   async function leave(): Promise<RunResult> {
-    await worker?.stop(await graceOf(failure));
+    await worker?.stop(await graceOf(failure).catch(() => graceMs));
     // What the last calls answered; a collector that failed (disk full) is not asked again.
     if (!failure || isInterruption(failure)) while (!isWhole(collector) && (await collector.collectOnce(0)) > 0);
     if (!failure) await cancelTheRest();
     const finished = await finish(collector);
     await drain.flush();
+    if (finished) await drain.forgetEmpty();
     const final = finished ?? (await mustLoad());
     options.onProgress(final);
     await budgets.last(final);
@@ -206,6 +209,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   /** The batch's record at its end, or null when lines are missing yet. */
   async function finish(from: Collector): Promise<BatchRecord | null> {
     if (!isWhole(from)) return null;
+    await from.assertOurs();
     const move = (before: BatchStatus[], to: BatchStatus) =>
       moveBatch(redis.client, names, batchId, { from: before, to, stop: null });
     // It may be cancelled while its last lines end; then that is what it is called.
@@ -217,11 +221,13 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       await putInOrder(record.errorFile);
     }
     if (record.options.csv) await writeAnswersCsv(record, options.config.prices);
-    await (isCancelled ? move(['cancelling'], 'cancelled') : move(['finalizing'], 'completed'));
+    // A process that slept till now may be too late: once the batch is finished, these may be a retry's.
+    await from.assertOurs();
     await forgetErrorsBefore(record);
     await redis.client.del(names.attempts(batchId), names.results(batchId), names.held(batchId));
     // A worker that was asleep may still settle: the bits tell it that its line has ended.
     await redis.client.expire(names.done(batchId), doneBitsKeptSeconds);
+    await (isCancelled ? move(['cancelling'], 'cancelled') : move(['finalizing'], 'completed'));
     return mustLoad();
   }
 }

@@ -4,10 +4,9 @@
  */
 import { decodeLines } from './decode.ts';
 import { createIdHash } from './id-hash.ts';
-import { createInspect, type InspectGrounds } from './inspect.ts';
+import { createInspect, type Inspect, type InspectGrounds } from './inspect.ts';
 import { eachLine, type LineBlock } from './lines.ts';
 import { parseRequest, type LineProblem, type ParsedLine, type RequestDefaults } from './request.ts';
-import type { Inspect } from './inspect.ts';
 
 /** What every thread is told, once. */
 export type CheckRules = {

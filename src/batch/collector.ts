@@ -20,6 +20,8 @@ export type Collector = {
   /** Reads once (waiting up to `blockMs` for something), writes and commits. Returns the lines added. */
   collectOnce: (blockMs: number) => Promise<number>;
   committed: () => Commit;
+  /** Errors: as `collectOnce` when another process has taken the batch over, or has had it meanwhile. */
+  assertOurs: () => Promise<void>;
   close: () => Promise<void>;
 };
 
@@ -56,10 +58,7 @@ export async function openCollector(options: CollectorOptions): Promise<Collecto
     // XREAD only waits: its reply differs between protocol versions, XRANGE's does not.
     const results = names.results(batchId);
     if (blockMs > 0) await blocking.call('XREAD', 'COUNT', 1, 'BLOCK', blockMs, 'STREAMS', results, commit.streamId);
-    const seen = await readAfter(commit.streamId);
-    if (seen.holder !== null && seen.holder !== options.leaseToken) throw takenOver();
-    if (seen.committedId !== commit.streamId) throw moved();
-    const { entries } = seen;
+    const entries = await readOn();
     const last = entries.at(-1);
     if (!last) return 0;
     await Promise.all([output.assertIntact(commit.outputBytes), errors.assertIntact(commit.errorBytes)]);
@@ -76,6 +75,13 @@ export async function openCollector(options: CollectorOptions): Promise<Collecto
     assert.equal(reply, 'ok');
     commit = next;
     return entries.length;
+  }
+
+  async function readOn(): Promise<Entry[]> {
+    const { holder, committedId, entries } = await readAfter(commit.streamId);
+    if (holder !== null && holder !== options.leaseToken) throw takenOver();
+    if (committedId !== commit.streamId) throw moved();
+    return entries;
   }
 
   /** One transaction: entries that follow on a commit are all there only until the next commit trims them. */
@@ -119,6 +125,9 @@ export async function openCollector(options: CollectorOptions): Promise<Collecto
   return {
     collectOnce,
     committed: () => commit,
+    async assertOurs() {
+      await readOn();
+    },
     async close() {
       await Promise.all([output.close(), errors.close()]);
     },

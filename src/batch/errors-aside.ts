@@ -3,8 +3,9 @@
  * so that a crash in the retry's beginning loses nothing.
  */
 import assert from 'node:assert/strict';
-import { copyFile, link, rename, rm, stat, truncate } from 'node:fs/promises';
+import { copyFile, link, open, rename, rm, stat, truncate } from 'node:fs/promises';
 import path from 'node:path';
+import { systemErrorCode } from '../errors.ts';
 import { isFinished, type BatchRecord } from './batch.ts';
 import { diskError } from './result-file.ts';
 
@@ -46,8 +47,24 @@ export async function keepAside(errorFile: string): Promise<void> {
   await link(errorFile, aside).catch(async () => {
     // A file system without links. Under its name only when it is whole.
     await copyFile(errorFile, `${aside}.tmp`);
+    await sync(`${aside}.tmp`, 'r+');
     await rename(`${aside}.tmp`, aside);
   });
+}
+
+/** How file systems say that a directory cannot be synced, or this user's rights that it cannot be opened. */
+const withoutDirectorySync = new Set(['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'EISDIR', 'EPERM', 'EACCES']);
+
+/** What was renamed there is so after a power cut as well, where the file system can promise that. */
+export async function syncDirectoryOf(file: string): Promise<void> {
+  await sync(path.dirname(file), 'r').catch((error: unknown) => {
+    if (!withoutDirectorySync.has(systemErrorCode(error) ?? '')) throw error;
+  });
+}
+
+async function sync(file: string, flags: string): Promise<void> {
+  await using handle = await open(file, flags);
+  await handle.sync();
 }
 
 export async function sizeOf(file: string): Promise<number | null> {

@@ -24,7 +24,7 @@ export async function findBatch(redis: Redis, names: Names, nameOrId: string | n
     );
   }
   const byName = all.filter(({ name }) => name === nameOrId);
-  const found = byName.length > 0 ? byName : all.filter(({ batchId }) => batchId.startsWith(nameOrId));
+  const found = byName.length > 0 ? byName : all.filter(({ batchId }) => isStartOf(batchId, nameOrId));
   const [first, ...others] = found;
   if (!first) {
     const known = all.slice(0, 5).map(({ name }) => name);
@@ -38,4 +38,9 @@ export async function findBatch(redis: Redis, names: Names, nameOrId: string | n
     throw new AppError('usage', `several batches match "${nameOrId}"; name one by its id:\n${lines.join('\n')}`);
   }
   return first;
+}
+
+/** What all ids begin with names none of them. */
+function isStartOf(batchId: string, text: string): boolean {
+  return text.length > 'batch_'.length && batchId.startsWith(text);
 }

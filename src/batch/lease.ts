@@ -89,6 +89,14 @@ export async function takeLease(
   };
 }
 
+/** Null when another living process holds it. */
+export async function takeLeaseUnlessHeld(redis: Redis, names: Names, batchId: string): Promise<Lease | null> {
+  return takeLease(redis, names, batchId).catch((error: unknown) => {
+    if (error instanceof AppError && error.code === 'usage') return null;
+    throw error;
+  });
+}
+
 /** Does a living process, as far as can be told, produce and collect this batch? */
 export async function isHeld(redis: Redis, names: Names, batchId: string): Promise<boolean> {
   const holder = await redis.get(names.lease(batchId));

@@ -15,7 +15,7 @@ import { parseJson } from '../provider/answer.ts';
 import type { Redis } from '../redis/client.ts';
 import type { Names } from '../redis/names.ts';
 import { isFinished, loadBatch, type BatchOptions, type BatchRecord } from './batch.ts';
-import { keepAside, newErrorsOf, restoreErrors, sizeOf } from './errors-aside.ts';
+import { keepAside, newErrorsOf, restoreErrors, sizeOf, syncDirectoryOf } from './errors-aside.ts';
 import { LineBits } from './line-bits.ts';
 import { eachLine, readChunks } from './lines.ts';
 import { writeManifest } from './manifest.ts';
@@ -69,6 +69,8 @@ export async function beginRetry(retry: Retry, batchId: string, say: (text: stri
   try {
     await keepAside(batch.errorFile);
     await rename(kept.file, batch.errorFile);
+    // Redis may outlive a power cut with the step that follows: these names must, too.
+    await syncDirectoryOf(batch.errorFile);
   } catch (error) {
     throw diskError(batch.errorFile, error);
   }

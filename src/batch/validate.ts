@@ -1,7 +1,8 @@
 /**
  * Looks at a whole input file before the first cent is spent: one streaming pass over every line, for a large file in
- * several threads, and a second one only where two lines seem to share a custom_id. Memory does not grow with the file, but for one bit a line, and that
- * only once there is a duplicate. Reports; what to do about bad lines is for the caller.
+ * several threads, and a second one only where two lines seem to share a custom_id. Memory does not grow with the file,
+ * but for one bit a line, and that only once there is a duplicate. Reports; what to do about bad lines is for the
+ * caller.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { channel } from 'node:diagnostics_channel';

@@ -40,7 +40,8 @@ error file, as cancelled. To send those after all: nightshift retry.
 Exit codes:
   0  cancelled, or finished before
   2  no such batch
-  5  stopped by Redis or disk`;
+  5  stopped by Redis or disk
+  130  interrupted; the same command goes on`;
 
 const lookEveryMs = 100;
 
@@ -63,7 +64,9 @@ async function cancel(nameOrId: string, options: CancelOptions): Promise<number>
   const found = await findBatch(redis.client, names, nameOrId);
   const isNew = await cancelBatch(redis.client, names, found.batchId);
   const batch = (await loadBatch(redis.client, names, found.batchId)) ?? found;
-  if (batch.status === 'validating' || batch.status === 'finalizing') throw notNow(batch);
+  if (batch.status === 'validating' || batch.status === 'finalizing') {
+    throw notNow(batch, await isHeld(redis.client, names, batch.batchId));
+  }
   const store = openSqliteLedger(path.join(config.dataDir, 'ledger.db'));
   try {
     if (!isFinished(batch)) {
@@ -81,20 +84,23 @@ async function cancel(nameOrId: string, options: CancelOptions): Promise<number>
 /** Waits for whoever runs the batch, or does it in its place. */
 async function finish(of: Cancel): Promise<number> {
   const { redis, names } = of.session;
-  for (let hasSaid = false; ;) {
+  for (let hasSaid = false, hasTried = false; ;) {
     const batch = await loadBatch(redis.client, names, of.batch.batchId);
     if (!batch || batch.status !== 'cancelling') return report({ ...of, batch: batch ?? of.batch });
     if (await isHeld(redis.client, names, batch.batchId)) {
       if (!hasSaid) say('The process that runs it writes down the rest.');
       hasSaid = true;
+      hasTried = false;
       await sleep(lookEveryMs);
       continue;
     }
-    await finishHere({ ...of, batch });
+    if (hasTried) throw resultsMissing(batch);
+    hasTried = await finishHere({ ...of, batch });
   }
 }
 
-async function finishHere({ session, store, batch, options }: Cancel): Promise<void> {
+/** False: another command was quicker to take it up. */
+async function finishHere({ session, store, batch, options }: Cancel): Promise<boolean> {
   const { config, redis, names, log } = session;
   const input = await reopenBatchInput(batch, path.join(config.dataDir, 'spool'));
   await assertSameInput({ input, name: batch.name }, batch);
@@ -116,9 +122,10 @@ async function finishHere({ session, store, batch, options }: Cancel): Promise<v
       aborted: interrupts.abort,
       onProgress: view.show,
     });
+    return true;
   } catch (error) {
-    // Another command was quicker to take it up.
-    if (!(await isHeld(redis.client, names, batch.batchId))) throw error;
+    if (!(error instanceof AppError) || error.code !== 'usage') throw error;
+    return false;
   } finally {
     view.end();
     interrupts.close();
@@ -131,10 +138,24 @@ async function report({ store, batch, options }: Cancel): Promise<number> {
   return 0;
 }
 
-function notNow({ name, status }: BatchRecord): AppError {
-  const why =
-    status === 'validating'
-      ? 'is still being set up, and nothing was sent yet: end its command, or wait a moment'
-      : 'has ended all its lines and is writing its files: there is nothing to cancel';
+function notNow({ name, status, manifestFile }: BatchRecord, isBeingHeld: boolean): AppError {
+  if (status === 'finalizing') {
+    return new AppError(
+      'usage',
+      `${name} has ended all its lines and is writing its files: there is nothing to cancel`,
+    );
+  }
+  const why = isBeingHeld
+    ? 'is still being set up, and nothing was sent yet: end its command, or wait a moment'
+    : `was not set up to the end, and nothing was sent; its command is gone: run it again, or move ${manifestFile} away`;
   return new AppError('usage', `${name} ${why}`);
+}
+
+/** Its lines have ended, as Redis knows, and are neither there nor in the files. */
+function resultsMissing({ name, total, collected }: BatchRecord): AppError {
+  return new AppError(
+    'redis',
+    `results of ${name} are missing from Redis: expected ${total} lines in its files, but only ${collected.lines} ` +
+      'are there; was its data deleted, or restored from a backup? To run the input again, choose another --name or --out',
+  );
 }

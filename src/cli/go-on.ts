@@ -3,9 +3,8 @@ import { existsSync } from 'node:fs';
 import { answersFileOf, writeAnswersCsv } from '../batch/answers-csv.ts';
 import { isFinished, loadBatch, type BatchRecord } from '../batch/batch.ts';
 import type { InputFile } from '../batch/input.ts';
-import { isHeld } from '../batch/lease.ts';
+import { takeFinished } from '../batch/finished.ts';
 import { writeManifest } from '../batch/manifest.ts';
-import { restoreErrors } from '../batch/errors-aside.ts';
 import { continueBatch } from '../batch/setup.ts';
 import { AppError } from '../errors.ts';
 import type { Keyring } from '../keys/keyring.ts';
@@ -99,17 +98,20 @@ export async function goOn(of: GoOn): Promise<number> {
   }
 }
 
-/** Nothing is sent; what a crash kept from being written down is. */
-async function sayFinished({ session, store, batch, options }: GoOn): Promise<number> {
+/** Nothing is sent; what a crash kept from being written down is, unless another process is about to do something. */
+async function sayFinished({ session, store, batch: found, options }: GoOn): Promise<number> {
   const { config, redis, names, log } = session;
-  if (!(await isHeld(redis.client, names, batch.batchId))) await restoreErrors(batch);
-  const lacksTable = batch.options.csv && !existsSync(answersFileOf(batch));
-  if (lacksTable) await writeAnswersCsv(batch, config.prices);
-  // What a full disk kept out of the ledger at the end is still in Redis.
-  await createLedgerDrain({ redis: redis.client, names, batchId: batch.batchId, store, log }).flush();
+  await using finished = await takeFinished(redis.client, names, found);
+  const { batch, isOurs } = finished;
+  if (isOurs) {
+    const lacksTable = batch.options.csv && !existsSync(answersFileOf(batch));
+    if (lacksTable) await writeAnswersCsv(batch, config.prices);
+    // What a full disk kept out of the ledger at the end is still in Redis.
+    await createLedgerDrain({ redis: redis.client, names, batchId: batch.batchId, store, log }).flush();
+  }
   const ledger = await store.batchSummary(batch.batchId);
   // And what a crash kept out of the manifest.
-  await writeManifest(batch, ledger);
+  if (isOurs) await writeManifest(batch, ledger);
   const was = batch.status === 'completed' ? 'is completed already' : 'was cancelled';
   say(`${batch.name} ${was}; nothing was sent.`);
   return reportRun({ record: batch, ledger }, { json: options.json ?? false, simulated: options.simulate ?? false });

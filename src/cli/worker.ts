@@ -1,12 +1,13 @@
 /** `nightshift worker`: serves whatever batches are in the queue, until it is told to stop. */
 import { once } from 'node:events';
-import { InvalidArgumentError, type Command } from 'commander';
+import type { Command } from 'commander';
 import { createKeyring, requireKeys } from '../keys/keyring.ts';
 import { autoConcurrency, startWorkerProcess } from '../../workers/process.ts';
 import { registerKeys } from '../keys/standing.ts';
 import { createInterrupts } from './interrupts.ts';
 import { watchKeys } from './key-reload.ts';
 import type { Globals } from './main.ts';
+import { parseConcurrency } from './numbers.ts';
 import { configOf, openSession } from './session.ts';
 
 type WorkerOptions = Globals & { concurrency: number | 'auto' };
@@ -53,12 +54,4 @@ async function work(options: WorkerOptions): Promise<void> {
   interrupts.abort.addEventListener('abort', () => worker.abortCalls(), { once: true });
   await worker.stop(graceMs);
   interrupts.close();
-}
-
-function parseConcurrency(text: string): number | 'auto' {
-  if (text === 'auto') return text;
-  const count = Number(text);
-  if (!Number.isInteger(count) || count < 1)
-    throw new InvalidArgumentError('expected a whole number of at least 1, or auto');
-  return count;
 }

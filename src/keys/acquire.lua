@@ -202,12 +202,13 @@ local function choose(item)
   return nil, { 'none', retired or 'no key', int(comesBack) }
 end
 
--- The same ask again, because its reply was lost on the way: the slot it has already.
+-- The same ask again, because its reply was lost on the way: the slot it has already. A reserved one never at once: it is
+-- to be marked as used (sent.lua).
 local function mine(item, intent)
-  local attempt, keyId, _, _, cost, at, model = intentFields(intent)
+  local attempt, keyId, _, _, cost, at, model, _, reserved = intentFields(intent)
   if attempt ~= item.attempt then return nil end
   for _, i in ipairs(ask.sets[item.set].keys) do
-    if ask.keys[i].id == keyId then return { 'slot', int(i), model, int(math.max(0, at - now)), cost } end
+    if ask.keys[i].id == keyId then return { 'slot', int(i), model, int(math.max(tonumber(reserved), at - now)), cost } end
   end
 end
 

@@ -29,7 +29,9 @@ export const announceEveryMs = 5000;
 /** Whoever speaks first in this time speaks for all. Shorter than the pause, so that every round is spoken. */
 const spokenForMs = 4000;
 /** Two announcements may be missed. */
-const believedForMs = 15_000;
+export const believedForMs = 15_000;
+/** After an outage of Redis, older ones are believed until their workers had the time to speak again. */
+export const forgottenAfterMs = 600_000;
 
 export async function announceKeys(
   redis: Redis,
@@ -48,14 +50,18 @@ export async function announceKeys(
   await redis.hset(names.announced, field, JSON.stringify({ atMs: await redisTimeMs(redis), keys: said }));
 }
 
-/** Of the workers that live. What nobody announces any more is forgotten on the way. */
-export async function readAnnounced(redis: Redis, names: Names): Promise<Announced[]> {
+/** Each key as it was announced last, and how long ago. What nobody has said for long is forgotten on the way. */
+export async function readAnnounced(redis: Redis, names: Names): Promise<(Announced & { ageMs: number })[]> {
   const [all, nowMs] = await Promise.all([redis.hgetall(names.announced), redisTimeMs(redis)]);
-  const live = new Map<string, Announced>();
+  const keys = new Map<string, Announced & { ageMs: number }>();
   for (const [field, json] of Object.entries(all)) {
     const { success, data } = announcementSchema.safeParse(parseJson(json));
-    if (success && nowMs - data.atMs <= believedForMs) for (const key of data.keys) live.set(key.keyId, key);
-    else await redis.hdel(names.announced, field);
+    // A newer worker's words may be others.
+    if (!success) continue;
+    const ageMs = nowMs - data.atMs;
+    if (ageMs > forgottenAfterMs) await redis.hdel(names.announced, field);
+    for (const key of data.keys)
+      if (ageMs < (keys.get(key.keyId)?.ageMs ?? Infinity)) keys.set(key.keyId, { ...key, ageMs });
   }
-  return [...live.values()];
+  return [...keys.values()];
 }

@@ -85,13 +85,20 @@ export function createAcquire(options: LimiterOptions): Acquire {
 
 function shapeQuestion(requests: AcquireRequest[], options: LimiterOptions) {
   const keys = distinct<Key>();
+  // A configuration that is read again makes new objects of the same keys.
+  const byId = new Map<string, Key>();
+  const one = (key: Key) => {
+    const first = byId.get(key.keyId);
+    if (!first) byId.set(key.keyId, key);
+    return first ?? key;
+  };
   const batches = distinct<string>();
   const buckets = distinct<string>();
   // As text, since that tells which are the same; and as such it goes out.
   const sets = distinct<string>();
   const setOf = ({ candidates }: AcquireRequest) =>
     JSON.stringify({
-      keys: candidates.map(({ key }) => keys.indexOf(key)),
+      keys: candidates.map(({ key }) => keys.indexOf(one(key))),
       models: candidates.map(({ model }) => model),
     });
   const items = requests.map((request) => ({
@@ -151,7 +158,8 @@ function parseReply(fields: string[], request: AcquireRequest, keys: Key[], aske
   const [tag = '', first = '', second = '', third = '', fourth = ''] = fields;
   switch (tag) {
     case 'slot': {
-      const key = keys[Number(first) - 1];
+      const keyId = keys[Number(first) - 1]?.keyId;
+      const key = request.candidates.find((candidate) => candidate.key.keyId === keyId)?.key;
       if (!key) break;
       const waitMs = Number(third);
       return { tag, key, model: second, waitMs, dueAtMs: askedAtMs + waitMs, reservedNanoUsd: Number(fourth) };

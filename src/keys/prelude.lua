@@ -14,8 +14,9 @@ local function int(number)
   return number and string.format('%.0f', number) or ''
 end
 
--- An intent's fields (src/keys/intent.ts): attempt, key, slice, tokens, cost, sent at, model, probe; nil when it is none.
-local intentPattern = '^([^\t]*)\t[^\t]*\t([^\t]*)\t[^\t]*\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t'
+-- An intent's fields (src/keys/intent.ts): attempt, key, slice, tokens, cost, sent at, model, probe,
+-- reserved; nil when it is none.
+local intentPattern = '^([^\t]*)\t[^\t]*\t([^\t]*)\t[^\t]*\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t'
 local function intentFields(intent)
   return string.match(intent, intentPattern)
 end

@@ -12,6 +12,7 @@ import type { Redis } from '../redis/client.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Names } from '../redis/names.ts';
+import { loadScript } from '../redis/script.ts';
 import { explainRedisError } from '../redis/trouble.ts';
 import { ledgerEntrySchema, type LedgerEntry } from './entry.ts';
 import type { LedgerStore } from './store.ts';
@@ -74,6 +75,11 @@ export class LedgerDrain {
   async flush(): Promise<void> {
     // A chunk that is not full has reached the end; entries that come after this call may be in it or not.
     while ((await this.drainOnce()) === chunkEntries);
+  }
+
+  /** At a batch's end: an empty stream leaves Redis. One that is not stays, for the next drain. */
+  async forgetEmpty(): Promise<void> {
+    await loadScript(this.#redis, 'forget.lua', import.meta.url)([this.#stream], []);
   }
 
   /** Drains from now on until `stop`, through outages of Redis and of the disk. */

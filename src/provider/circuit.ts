@@ -17,6 +17,8 @@ export type Circuit = {
   failed: (nowMs: number, cause: string) => void;
   /** A trial that was never sent, or said nothing about the provider. */
   undecided: () => void;
+  /** Would `ask` say `give_up`? Asks for nothing. */
+  hasGivenUp: (nowMs: number) => boolean;
 };
 
 export type CircuitRules = {
@@ -79,6 +81,10 @@ export function createCircuit(rules: CircuitRules = defaultCircuitRules): Circui
     },
     undecided() {
       trial = false;
+    },
+    hasGivenUp(nowMs) {
+      const isOpen = failuresInRow >= rules.failuresToOpen && !wasIdle(nowMs);
+      return isOpen && nowMs - failingSinceMs >= rules.giveUpAfterMs;
     },
   };
 }

@@ -52,6 +52,7 @@ export function startExchange(agent: Agent, options: ExchangeOptions): Exchange 
       resolve(result);
     };
     const fail = (code: string, message: string) => {
+      if (isEnded) return;
       finish({ tag: 'failure', code, message, durationMs: sinceSent() });
       controller?.abort(new Error(message));
     };
@@ -82,7 +83,16 @@ export function startExchange(agent: Agent, options: ExchangeOptions): Exchange 
           controller = started;
           if (isEnded) return started.abort(new Error('ended before it was sent'));
           sentAt = performance.now();
-          if (options.mayBeSent?.() === false) return fail('unsent', 'the call was not sent: its time had passed');
+          if (options.mayBeSent?.() === false) {
+            finish({
+              tag: 'failure',
+              code: 'unsent',
+              message: 'the call was not sent: its time had passed',
+              durationMs: 0,
+            });
+            // Thrown, not aborted: an abort would end the connection, and the next call would be late for want of it.
+            throw new Error('unsent');
+          }
           isSent = true;
           options.onSent?.();
           watchIdle();

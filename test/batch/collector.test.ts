@@ -169,7 +169,9 @@ describe('a collector that lost its lease', () => {
     const batch = await world();
     const collector = await batch.collector('host 1 ours');
     await batch.add(numbered(5));
+    await collector.assertOurs();
     await batch.lease('host 2 theirs');
+    expect(await refusalOf(collector.assertOurs())).toMatchObject({ code: 'usage' });
     expect(await refusalOf(collector.collectOnce(0))).toMatchObject({ code: 'usage', message: /another process took/ });
     expect((await batch.record()).collected.lines).toBe(0);
     await collectAll(await batch.collector('host 2 theirs'));
@@ -187,6 +189,7 @@ describe('a collector that lost its lease', () => {
     await batch.add(numbered(4, 9));
     await client.del(names.lease(batch.batchId));
     // What it knows to be next was trimmed; what is next now belongs somewhere else.
+    expect(await refusalOf(asleep.assertOurs())).toMatchObject({ code: 'redis' });
     expect(await refusalOf(asleep.collectOnce(0))).toMatchObject({ code: 'redis' });
     expect(await batch.files()).toEqual(expectedFiles(numbered(8)));
     await collectAll(await batch.collector('host 3 last'));

@@ -1,5 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
+import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
+import { createNames } from '../../src/redis/names.ts';
 import { startRedisServer } from '../support/redis-server.ts';
 import { waitFor } from '../support/wait.ts';
 import {
@@ -136,6 +138,26 @@ test('a run that is killed while it cancels is replaced by the command that wait
   expect(countByOutcome(readLedger(world))).toEqual({ completed: 30, unknown: 20 });
 });
 
+test('a finished batch leaves no stream in Redis, and one whose setup was killed is told to be run again', async () => {
+  const server = await startRedisServer();
+  const client = new Redis(server.url);
+  onTestFinished(async () => {
+    client.disconnect();
+    await server.stop();
+  });
+  const world = await createWorld({ redisUrl: server.url });
+  writeInput(world, { count: 5 });
+  const { batchId } = summaryOf(await world.nightshift(run));
+  const names = createNames('nightshift');
+  expect(await client.exists(names.ledger(batchId), names.results(batchId), names.attempts(batchId))).toBe(0);
+  expect(await client.ttl(names.done(batchId))).toBeGreaterThan(0);
+
+  await client.hset(names.batch(batchId), { status: 'validating' });
+  const early = await world.nightshift(['cancel', 'in']);
+  expectExit(early, 2);
+  expect(early.stderr).toMatch(/its command is gone: run it again, or move .*manifest\.json away/);
+});
+
 test('a batch that is completed is not cancelled, and one that nobody knows is named', async () => {
   const world = await createWorld();
   const ids = writeInput(world, { count: 20 });
@@ -150,4 +172,10 @@ test('a batch that is completed is not cancelled, and one that nobody knows is n
   const unknown = await world.nightshift(['cancel', 'other']);
   expectExit(unknown, 2);
   expect(unknown.stderr).toContain('no batch "other"');
+  // What every id begins with names none.
+  for (const name of ['', 'b', 'batch_']) {
+    const vague = await world.nightshift(['cancel', name]);
+    expectExit(vague, 2);
+    expect(vague.stderr).toContain(`no batch "${name}"`);
+  }
 });

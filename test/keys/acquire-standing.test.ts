@@ -141,7 +141,8 @@ testRows([
       [0, { keys: ['a'] }, 'slot a'],
       [60_000, { line: 7, attempt: '7.1', keys: ['a'], cost: 5 }, 'slot a +350'],
       [60_100, { line: 7, attempt: '7.1', cost: 5 }, 'slot a +250'],
-      [99_000, { line: 7, attempt: '7.1', cost: 5 }, 'slot a'],
+      // Its time is past, but it was reserved: the caller must say first that it uses it.
+      [99_000, { line: 7, attempt: '7.1', cost: 5 }, 'slot a +1'],
       [
         99_000,
         async (world) => {
@@ -151,7 +152,7 @@ testRows([
       ],
       // Whose slot else would it be? Its owner would never give it back.
       [99_000, setBatch({ status: 'paused' })],
-      [99_000, { line: 7, attempt: '7.1', cost: 5 }, 'slot a'],
+      [99_000, { line: 7, attempt: '7.1', cost: 5 }, 'slot a +1'],
       [99_000, { line: 7, attempt: '7.2', cost: 5 }, 'halted paused'],
     ],
   },

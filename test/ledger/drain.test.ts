@@ -123,6 +123,18 @@ describe('one chunk', () => {
     expect(await redis.xlen(names.ledger(batchId))).toBe(0);
   });
 
+  test('leaves no empty stream behind, and none that has something in it is removed', async () => {
+    await append([entry()]);
+    const drain = createDrain();
+    await drain.forgetEmpty();
+    expect(await redis.xlen(names.ledger(batchId))).toBe(1);
+    await drain.flush();
+    expect(await redis.exists(names.ledger(batchId))).toBe(1);
+    await drain.forgetEmpty();
+    expect(await redis.exists(names.ledger(batchId))).toBe(0);
+    await drain.forgetEmpty();
+  });
+
   test('stays in the stream when the store cannot take it', async () => {
     await append([entry()]);
     const full: LedgerStore = {

@@ -243,6 +243,21 @@ test('lines of lower rank give way to those that wait in other processes, as lon
   expect(asked).toEqual([1]);
 });
 
+test('only what waits for the model is told to other processes, not what lacks a seat here', async () => {
+  const seats = createSeats(1);
+  const { lanes, take } = setup((line) => (line === 1 ? slot : wait(5000)), { seats });
+  take(1);
+  await settle();
+  take(2);
+  await settle();
+  expect([...lanes.waiting().ranks]).toEqual([]);
+  expect([...lanes.waiting().batchIds]).toEqual(['b1']);
+  seats.leave();
+  await settle();
+  expect([...lanes.waiting().ranks]).toEqual([['fast', 1]]);
+  lanes.stop();
+});
+
 test('without a free seat nobody asks, and those who wait for a slot take none', async () => {
   const seats = createSeats(3);
   const { asked, take, got } = setup((line) => (line <= 50 ? wait(5000) : slot), { seats });
