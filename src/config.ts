@@ -5,72 +5,23 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { z } from 'zod';
+import { defaultsByKind } from './config-environment.ts';
+import {
+  configSchema,
+  keySchema,
+  priceSchema,
+  providerKinds,
+  providerSchema,
+  type ConfigFile,
+  type ProviderKind,
+} from './config-file.ts';
 import { describeConfigIssue } from './config-issue.ts';
+import { keysOfEnvironment, keysOfFile, nanoUsdPerUsd } from './config-keys.ts';
 import { AppError, messageOf, systemErrorCode } from './errors.ts';
 
-export const providerKinds = ['privatemind', 'curate-me', 'openai'] as const;
-export type ProviderKind = (typeof providerKinds)[number];
-
-const name = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected letters, digits, ".", "_" or "-"');
-const positiveInt = z.number().int().positive();
-/** Node's timers hold no more: a longer one would fire at once. */
-const longestTimerMs = 2_147_483_647;
-const timerMs = positiveInt.max(longestTimerMs);
-/** A limit per window: a number, `"auto"` (learn it), or null (there is none). */
-const limit = z.union([positiveInt, z.literal('auto'), z.null()], {
-  error: 'expected a whole number above 0, "auto" or null',
-});
-
-const providerSchema = z.strictObject({
-  kind: z.enum(providerKinds).optional().describe('Which API it speaks. Default: the name, where it is a kind.'),
-  baseUrl: z.string().optional().describe('With or without a trailing /v1.'),
-  windowMs: timerMs.optional().describe('Length of the limit window. Default 60000.'),
-  allowInsecure: z.boolean().optional().describe('Allow plain http:// to a host that is not loopback.'),
-});
-
-const keySchema = z.strictObject({
-  name,
-  provider: name,
-  secretEnv: z.string().min(1).describe('The environment variable that holds the secret.'),
-  upstreamSecretEnv: z
-    .string()
-    .min(1)
-    .optional()
-    .describe('Curate-Me: the variable that holds the upstream provider\u2019s own key.'),
-  rpm: limit.optional().describe('Requests per window. Default "auto".'),
-  tpm: limit.optional().describe('Tokens per window. Default null.'),
-  tpmCounts: z.enum(['used', 'requested']).optional().describe('What tpm counts. Default "used".'),
-  maxInFlight: positiveInt.optional().describe('Calls at once. Default: no ceiling but --concurrency.'),
-  budgetUsd: z.number().positive().optional(),
-  org: name.optional().describe('Keys of one organisation share its cap. Default: one per provider.'),
-  bucket: name.optional().describe('Keys that share one limit name the same bucket. Default: one per key.'),
-});
-
-const priceSchema = z.strictObject({
-  inputUsdPerMTok: z.number().nonnegative(),
-  outputUsdPerMTok: z.number().nonnegative(),
-});
-
-export const configSchema = z.strictObject({
-  $schema: z.string().optional(),
-  namespace: name.optional(),
-  redisUrl: z.string().optional(),
-  dataDir: z.string().optional(),
-  providers: z.record(name, providerSchema).optional(),
-  keys: z.array(keySchema).optional(),
-  fallbacks: z.record(z.string(), z.array(z.string())).optional(),
-  aliases: z.record(name, z.record(z.string(), z.string())).optional(),
-  prices: z.record(z.string(), priceSchema).optional(),
-  attempts: positiveInt.max(100).optional(),
-  attemptTimeoutMs: timerMs.optional(),
-  streamIdleTimeoutMs: timerMs.optional().describe('Longest silence within a stream. Default 120000.'),
-  approvalPollMs: timerMs.optional().describe('Between two looks at a held approval. Default 10000.'),
-  deadlineMs: positiveInt.optional(),
-  modelsMaxAgeMs: positiveInt.optional(),
-  dailyBudgetUsd: z.number().positive().optional().describe('Spend of one UTC day, all batches together.'),
-});
-type ConfigFile = z.infer<typeof configSchema>;
+export { nanoUsdPerUsd };
+export { baseUrlVariableOf } from './config-environment.ts';
+export { configSchema, providerKinds, type ProviderKind } from './config-file.ts';
 
 export type ProviderConfig = {
   name: string;
@@ -128,35 +79,6 @@ export type ConfigOptions = {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
 };
-
-type ProviderDefaults = { baseUrl: string; keyEnv: string; keysEnv: string; baseUrlEnv: string };
-const defaultsByKind: Record<ProviderKind, ProviderDefaults> = {
-  privatemind: {
-    baseUrl: 'https://api.privatemind.com',
-    keyEnv: 'PMIND_KEY',
-    keysEnv: 'PMIND_KEYS',
-    baseUrlEnv: 'PMIND_BASE_URL',
-  },
-  'curate-me': {
-    baseUrl: 'https://api.curate-me.ai',
-    keyEnv: 'CM_API_KEY',
-    keysEnv: 'CM_API_KEYS',
-    baseUrlEnv: 'CM_BASE_URL',
-  },
-  openai: {
-    baseUrl: 'https://api.openai.com',
-    keyEnv: 'OPENAI_API_KEY',
-    keysEnv: 'OPENAI_API_KEYS',
-    baseUrlEnv: 'OPENAI_BASE_URL',
-  },
-};
-
-/** The variable that holds the base URL of the provider that bears its kind's name. */
-export function baseUrlVariableOf(kind: ProviderKind): string {
-  return defaultsByKind[kind].baseUrlEnv;
-}
-
-export const nanoUsdPerUsd = 1e9;
 
 /**
  * Reads and validates the configuration. Command-line options win over the file, the file over the environment.
@@ -273,83 +195,4 @@ function normaliseBaseUrl(text: string, allowInsecure: boolean, at: string): str
     );
   }
   return (url.origin + url.pathname).replace(/\/+$/, '').replace(/\/+v1$/, '');
-}
-
-const variableName = /^[A-Za-z_][A-Za-z0-9_]*$/;
-
-function keysOfFile(
-  keys: NonNullable<ConfigFile['keys']>,
-  providers: Record<string, ProviderConfig>,
-  env: NodeJS.ProcessEnv,
-  file: string | null,
-): KeyConfig[] {
-  const names = new Set<string>();
-  return keys.map((key, index) => {
-    const at = `${file}: keys[${index}] "${key.name}"`;
-    if (names.has(key.name)) throw new AppError('config', `${at}: the name is used twice`);
-    names.add(key.name);
-    if (!Object.hasOwn(providers, key.provider)) {
-      throw new AppError(
-        'config',
-        `${at}: unknown provider "${key.provider}" (known: ${[...new Set([...Object.keys(providers), ...providerKinds])].join(', ')})`,
-      );
-    }
-    if (!variableName.test(key.secretEnv)) {
-      // Not shown: it may be the secret itself.
-      const cure = 'such as PMIND_KEY_A, and the secret in that variable, not in this file';
-      throw new AppError('config', `${at}: secretEnv: expected the name of an environment variable, ${cure}`);
-    }
-    const secret = secretIn(env, key.secretEnv, at);
-    return {
-      name: key.name,
-      provider: key.provider,
-      secretFrom: key.secretEnv,
-      secret,
-      upstreamSecret: key.upstreamSecretEnv === undefined ? null : secretIn(env, key.upstreamSecretEnv, at),
-      rpm: key.rpm === undefined ? 'auto' : key.rpm,
-      tpm: key.tpm ?? null,
-      tpmCounts: key.tpmCounts ?? 'used',
-      maxInFlight: key.maxInFlight ?? null,
-      budgetNanoUsd: key.budgetUsd === undefined ? null : Math.round(key.budgetUsd * nanoUsdPerUsd),
-      org: key.org ?? key.provider,
-      bucket: key.bucket ?? null,
-    };
-  });
-}
-
-function secretIn(env: NodeJS.ProcessEnv, variable: string, at: string): string {
-  const secret = env[variable]?.trim();
-  if (secret) return secret;
-  throw new AppError('config', `${at}: the environment variable ${variable} is not set; set it to the key's secret`);
-}
-
-function keysOfEnvironment(env: NodeJS.ProcessEnv): KeyConfig[] {
-  const keys: KeyConfig[] = [];
-  for (const kind of providerKinds) {
-    const { keyEnv, keysEnv } = defaultsByKind[kind];
-    const secrets = [keyEnv, keysEnv].flatMap((variable) =>
-      (env[variable] ?? '')
-        .split(/[,\n]/)
-        .map((secret) => ({ secret: secret.trim(), variable }))
-        .filter(({ secret }) => secret !== ''),
-    );
-    const distinct = new Map(secrets.map((entry) => [entry.secret, entry.variable]));
-    for (const [secret, variable] of distinct) {
-      keys.push({
-        name: distinct.size === 1 ? kind : `${kind}-${keys.filter((key) => key.provider === kind).length + 1}`,
-        provider: kind,
-        secretFrom: variable,
-        secret,
-        upstreamSecret: null,
-        rpm: 'auto',
-        tpm: null,
-        tpmCounts: 'used',
-        maxInFlight: null,
-        budgetNanoUsd: null,
-        org: kind,
-        bucket: null,
-      });
-    }
-  }
-  return keys;
 }

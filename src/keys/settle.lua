@@ -4,7 +4,7 @@
 --       then per batch: batch hash, done bitmap, attempts hash, results stream, held hash, ledger stream
 --       then per key: key hash   then per bucket: bucket hash
 -- ARGV  1 now in ms ('' = Redis TIME; tests pass a time)
---       2 JSON [item]; an item is
+--       2 JSON { shape: { batches, keys }: how many of them are among KEYS, items: [item] }; an item is
 --         { ref, batch, line,
 --           attempt, key, bucket      the call it settles; absent: no call was made (a line that ends without one)
 --           release                   true: the slot was not used; give it back, no ledger row
@@ -28,13 +28,14 @@
 -- A call given up as `unknown` leaves its cost in `reaped`, so that a sender who was only asleep can still correct it.
 --
 -- Many answers, few writes: what only adds up (money, counters, tokens in a slice of the window) is summed over all items
--- and written once at the end; nothing in between reads what is still to be written, but through `pending`.
+-- and written once at the end (sums.lua).
 
 -- include prelude.lua
 -- include learnt.lua
+-- include sums.lua
 
-local items = cjson.decode(ARGV[2])
-local shape = items.shape
+local ask = cjson.decode(ARGV[2])
+local shape = ask.shape
 local firstKey = 3 + 6 * shape.batches
 local firstBucket = firstKey + shape.keys
 
@@ -46,79 +47,16 @@ local function resultStream(item) return KEYS[6 * item.batch + 1] end
 local function heldHash(item) return KEYS[6 * item.batch + 2] end
 local function ledgerStream(item) return KEYS[6 * item.batch + 3] end
 
--- ── what is written at the end ───────────────────────────────────────────────────────────────────────────────────
-
-local sums = {}   -- hash → field → what is added to it
-local slices = {} -- bucket → slice → what is added to its requests and tokens
-local gone = {}   -- hash → fields that are deleted
-local entries = {} -- ledger stream → its new entries, as the fields of one
-
-local function add(hash, field, number)
-  if number == 0 then return end
-  local fields = sums[hash]
-  if not fields then fields = {}; sums[hash] = fields end
-  fields[field] = (fields[field] or 0) + number
-end
-
-local function pending(hash, field)
-  return sums[hash] and sums[hash][field] or 0
-end
-
-local function delete(hash, field)
-  local fields = gone[hash]
-  if not fields then fields = {}; gone[hash] = fields end
-  fields[#fields + 1] = field
-end
-
 local function book(item)
-  if not item.ledger then return end
-  local stream = ledgerStream(item)
-  local fields = entries[stream]
-  if not fields then fields = {}; entries[stream] = fields end
-  fields[#fields + 1], fields[#fields + 2] = 'e', ARGV[item.ledger]
+  if item.ledger then append(ledgerStream(item), ARGV[item.ledger]) end
 end
-
--- Moves the estimate in the window to the real number of tokens, or gives the whole slot back.
-local function correctWindow(bucket, intent, reqs, tokens)
-  if reqs == 0 and tokens == 0 then return end
-  local ofBucket = slices[bucket]
-  if not ofBucket then ofBucket = {}; slices[bucket] = ofBucket end
-  local sum = ofBucket[intent.slice]
-  if not sum then sum = { reqs = 0, toks = 0 }; ofBucket[intent.slice] = sum end
-  sum.reqs, sum.toks = sum.reqs + reqs, sum.toks + tokens
-end
-
-local function writeWindow(bucket)
-  for index, sum in pairs(slices[bucket] or {}) do
-    local packed = redis.call('HGET', bucket, 's' .. index)
-    -- A slice that has left the window has taken its numbers along.
-    if packed then
-      local hadReqs, hadToks, next = string.match(packed, '^(%-?%d+):(%-?%d+):(%d*)$')
-      redis.call('HSET', bucket, 's' .. index, int(hadReqs + sum.reqs) .. ':' .. int(hadToks + sum.toks) .. ':' .. next)
-      add(bucket, 'reqs', sum.reqs)
-      add(bucket, 'toks', sum.toks)
-    end
-  end
-  slices[bucket] = nil
-end
-
-local function writeAll()
-  for bucket in pairs(slices) do writeWindow(bucket) end
-  for hash, fields in pairs(gone) do redis.call('HDEL', hash, unpack(fields)) end
-  for hash, fields in pairs(sums) do
-    for field, number in pairs(fields) do redis.call('HINCRBY', hash, field, int(number)) end
-  end
-  for stream, fields in pairs(entries) do redis.call('XADD', stream, '*', unpack(fields)) end
-end
-
--- ── decide ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- By line reference; what one item settles is settled for the next.
 local intents = {}
 
 local function readIntents()
   local refs = {}
-  for _, item in ipairs(items.items) do if item.attempt then refs[#refs + 1] = item.ref end end
+  for _, item in ipairs(ask.items) do if item.attempt then refs[#refs + 1] = item.ref end end
   if #refs == 0 then return end
   local found = redis.call('HMGET', KEYS[1], unpack(refs))
   for n, ref in ipairs(refs) do intents[ref] = found[n] or nil end
@@ -267,7 +205,7 @@ end
 
 readIntents()
 local replies = {}
-for n, item in ipairs(items.items) do
+for n, item in ipairs(ask.items) do
   local settled, standing, comesBack, counts, ended, attempts = 0, '', 0, false, 0, 0
   if item.attempt then settled, standing, comesBack, counts = settleCall(item) end
   if item.final then
