@@ -33,6 +33,8 @@ const lookForDeadEveryMs = 1000;
 const longestListingWaitMs = 3000;
 /** After the last call has ended, for settling it. */
 const settleGraceMs = 5000;
+/** For the last words to Redis. */
+const goodbyeMs = 2000;
 
 export async function startWorkerProcess(options: WorkerOptions): Promise<WorkerProcess> {
   const { config, keyring, log, concurrency } = options;
@@ -91,10 +93,12 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
       clearTimeout(grace);
       clearTimeout(patience);
       for (const timer of timers) clearInterval(timer);
+      // A Redis that is away is waited for without end; without a word from us, the roster finds by itself that we are gone.
+      const within = () => sleep(goodbyeMs, undefined, { ref: false });
       try {
-        await roster.signOff();
+        await Promise.race([roster.signOff(), within()]);
       } finally {
-        await Promise.all([client.close(), queue.close()]);
+        await Promise.all([client.close(), Promise.race([queue.close(), within()])]);
       }
       log.info({ workerId: ctx.workerId }, 'worker stopped');
     },
