@@ -84,23 +84,15 @@ export function createAcquire(options: LimiterOptions): Acquire {
 }
 
 function shapeQuestion(requests: AcquireRequest[], options: LimiterOptions) {
-  const keys = distinct<Key>();
-  // A configuration that is read again makes new objects of the same keys.
-  const byId = new Map<string, Key>();
-  const one = (key: Key) => {
-    const first = byId.get(key.keyId);
-    if (!first) byId.set(key.keyId, key);
-    return first ?? key;
-  };
+  // By id: a configuration that is read again makes new objects of the same keys.
+  const keys = distinct((key: Key) => key.keyId);
   const batches = distinct<string>();
   const buckets = distinct<string>();
-  // As text, since that tells which are the same; and as such it goes out.
-  const sets = distinct<string>();
-  const setOf = ({ candidates }: AcquireRequest) =>
-    JSON.stringify({
-      keys: candidates.map(({ key }) => keys.indexOf(one(key))),
-      models: candidates.map(({ model }) => model),
-    });
+  const sets = distinct((set: { keys: number[]; models: string[] }) => JSON.stringify(set));
+  const setOf = ({ candidates }: AcquireRequest) => ({
+    keys: candidates.map(({ key }) => keys.indexOf(key)),
+    models: candidates.map(({ model }) => model),
+  });
   const items = requests.map((request) => ({
     ref: lineRef(request.batchId, request.line),
     attempt: request.attemptId,
@@ -132,23 +124,27 @@ function shapeQuestion(requests: AcquireRequest[], options: LimiterOptions) {
     batches: batches.values.length,
     keys: limits,
     buckets: buckets.values.map((id) => ({ id, ...windows.get(id) })),
-    sets: sets.values.map((set) => JSON.parse(set) as unknown),
+    sets: sets.values,
     items,
   };
   return { keys, batches, buckets, ask };
 }
 
-/** The distinct values seen, in order; `indexOf` adds and returns the 1-based position, as Lua counts. */
-export function distinct<Value>() {
-  const positions = new Map<Value, number>();
+/**
+ * The distinct values seen, in order: the first of those with the same identity. `indexOf` adds and returns the 1-based
+ * position, as Lua counts.
+ */
+export function distinct<Value>(identityOf: (value: Value) => unknown = (value) => value) {
+  const positions = new Map<unknown, number>();
   const values: Value[] = [];
   return {
     values,
     indexOf(value: Value): number {
-      const known = positions.get(value);
+      const identity = identityOf(value);
+      const known = positions.get(identity);
       if (known !== undefined) return known;
       values.push(value);
-      positions.set(value, values.length);
+      positions.set(identity, values.length);
       return values.length;
     },
   };
