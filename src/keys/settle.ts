@@ -2,7 +2,6 @@
  * Settling: hands an answer's consequences to settle.lua, in micro-batches. What the fields do is written there.
  */
 import type { Redis } from '../redis/client.ts';
-import { z } from 'zod';
 import type { LedgerEntry } from '../ledger/entry.ts';
 import { createBatcher } from '../redis/batcher.ts';
 import type { Names } from '../redis/names.ts';
@@ -70,7 +69,8 @@ const coolBaseMs = 1000;
 const coolMaxMs = 30_000;
 const maxItemsPerCall = 64;
 
-const replySchema = z.array(z.tuple([z.number(), z.number(), z.number(), z.string(), z.string()]));
+/** As settle.lua returns it, for each item. */
+type Reply = [settled: number, ended: number, attemptsSpent: number, standing: string, until: string];
 
 export function createSettle(options: { redis: Redis; names: Names; now?: () => number }): Settle {
   const { names } = options;
@@ -128,7 +128,7 @@ export function createSettle(options: { redis: Redis; names: Names; now?: () => 
       ],
       [options.now ? String(options.now()) : '', JSON.stringify({ shape, items }), ...texts],
     );
-    return replySchema.parse(reply).map(([settled, ended, attemptsSpent, standing, until]) => ({
+    return (reply as Reply[]).map(([settled, ended, attemptsSpent, standing, until]) => ({
       settled: settled === 1,
       ended: ended === 1,
       attemptsSpent,
