@@ -94,7 +94,7 @@ function shapeQuestion(requests: AcquireRequest[], options: LimiterOptions) {
     ref: lineRef(request.batchId, request.line),
     attempt: request.attemptId,
     batch: batches.indexOf(request.batchId),
-    line: request.line,
+    line: String(request.line),
     tokens: request.estimatedTokens,
     cost: request.estimatedCostNanoUsd,
     set: sets.indexOf(setOf(request)),

@@ -9,9 +9,9 @@ else
 end
 local day = math.floor(now / 86400000)
 
--- Lua writes large numbers as 1e+15; Redis wants digits. Nothing becomes the empty string.
+-- Lua writes large numbers as 1e+15; Redis wants digits. Nothing becomes the empty string. ('%.0f' takes twice as long.)
 local function int(number)
-  return number and string.format('%.0f', number) or ''
+  return number and string.format('%d', math.floor(number + 0.5)) or ''
 end
 
 -- An intent's fields (src/keys/intent.ts): attempt, key, slice, tokens, cost, sent at, model, probe,

@@ -191,7 +191,7 @@ end
 
 local function endLine(item)
   local batch = batchHash(item)
-  if redis.call('SETBIT', doneBits(item), item.line, 1) == 1 then return 0 end
+  if redis.call('SETBIT', doneBits(item), item.line, '1') == 1 then return 0 end
   local final = item.final
   redis.call('XADD', resultStream(item), '*', 't', final.to, 'l', item.line, 'r', ARGV[item.result])
   delete(attemptsHash(item), item.line)
@@ -219,7 +219,7 @@ for n, item in ipairs(ask.items) do
     local hash = attemptsHash(item)
     -- A line that has ended keeps no count: nobody would remove it.
     if counts and redis.call('GETBIT', doneBits(item), item.line) == 0 then
-      attempts = redis.call('HINCRBY', hash, item.line, 1)
+      attempts = redis.call('HINCRBY', hash, item.line, '1')
     else
       attempts = tonumber(redis.call('HGET', hash, item.line) or 0)
     end

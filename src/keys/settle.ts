@@ -84,7 +84,7 @@ export function createSettle(options: { redis: Redis; names: Names; now?: () => 
     const items = requests.map(({ batchId, line, call, end }) => ({
       ref: lineRef(batchId, line),
       batch: batches.indexOf(batchId),
-      line,
+      line: String(line),
       ...(call && {
         attempt: call.attemptId,
         key: keys.indexOf(call.keyId),

@@ -164,12 +164,13 @@ function streamReader(sinceSent: () => number): BodyReader {
   };
 }
 
+/** In place: the object was made for us. */
 function flatten(headers: Record<string, string | string[] | undefined>): Record<string, string> {
-  const flat: Record<string, string> = {};
-  for (const [name, value] of Object.entries(headers)) {
-    if (value !== undefined) flat[name] = Array.isArray(value) ? value.join(', ') : value;
+  for (const name of Object.keys(headers)) {
+    const value = headers[name];
+    if (Array.isArray(value)) headers[name] = value.join(', ');
   }
-  return flat;
+  return headers as Record<string, string>;
 }
 
 /** Before it is sent, whatever breaks (name, route, TLS handshake) is a connection that could not be made. */
