@@ -15,7 +15,7 @@ if (major < 24) {
 // of the first and less than twice the second, a batch of any length keeps about the memory of a short one. The first is
 // settled before Node starts: commands that last start anew, in the same process.
 const newObjects = '--max-semi-space-size=16';
-const isLong = process.argv.some((argument) => ['run', 'retry', 'worker'].includes(argument));
+const isLong = process.argv.some((argument) => ['run', 'resume', 'retry', 'worker'].includes(argument));
 const isChosen = [...process.execArgv, process.env['NODE_OPTIONS']].some((option) => option?.includes('semi-space'));
 if (isLong && !isChosen && process.execve && process.platform !== 'win32') {
   process.execve(process.execPath, [process.argv0, newObjects, ...process.execArgv, ...process.argv.slice(1)]);

@@ -10,6 +10,7 @@ import type { HeldApproval } from './approvals.ts';
 import { isStreamed, type AnsweredCall } from './call.ts';
 import { leftToOthers } from './elsewhere.ts';
 import type { LineResult, LineRun } from './line.ts';
+import { retiredWith } from './organisation.ts';
 
 /** What the switch decides; `carryOut` does it, in one settle. */
 type Decision = {
@@ -100,19 +101,9 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
     case 'key_retired':
     case 'org_retired': {
       circuit.succeeded();
-      const { key } = chosen;
-      const keys = ctx.keyring.keys.filter(
-        (other) =>
-          other === key ||
-          (outcome.tag === 'org_retired' && other.org === key.org && other.provider.name === key.provider.name),
-      );
+      const keyIds = await retiredWith(ctx, chosen.key, outcome.tag);
       return carryOut(run, call, {
-        key: {
-          kind: 'retire',
-          reason: outcome.reason,
-          untilMs: outcome.untilMs,
-          keyIds: keys.map(({ keyId }) => keyId),
-        },
+        key: { kind: 'retire', reason: outcome.reason, untilMs: outcome.untilMs, keyIds },
         countsAsAttempt: false,
         end: null,
         pauseMs: 0,

@@ -13,7 +13,7 @@ import { createListings, type Listings } from '../src/keys/listings.ts';
 import { createMarkSent, type MarkSent } from '../src/keys/sent.ts';
 import { createSettle, type Settle } from '../src/keys/settle.ts';
 import type { Log } from '../src/log.ts';
-import { createCircuit, type Circuit } from '../src/provider/circuit.ts';
+import { createCircuit, defaultCircuitRules, type Circuit, type CircuitEvents } from '../src/provider/circuit.ts';
 import type { Client } from '../src/provider/client.ts';
 import { createPatience, type Patience } from '../src/provider/patience.ts';
 import type { Names } from '../src/redis/names.ts';
@@ -86,9 +86,25 @@ export function createContext(options: ContextOptions): WorkerContext {
     exclusions: createExclusions(),
     circuitOf(provider) {
       let circuit = circuits.get(provider);
-      if (!circuit) circuits.set(provider, (circuit = createCircuit()));
+      if (!circuit)
+        circuits.set(provider, (circuit = createCircuit(defaultCircuitRules, tellOf(provider, options.log))));
       return circuit;
     },
+  };
+}
+
+/** An outage is told when it begins and when it is over: from outside it looks like a batch that slows down. */
+function tellOf(provider: string, log: Log): CircuitEvents {
+  const { failuresToOpen, giveUpAfterMs } = defaultCircuitRules;
+  const minutes = giveUpAfterMs / 60_000;
+  return {
+    onOpen: (cause) =>
+      log.warn(
+        { provider, cause },
+        `${provider} fails (${failuresToOpen} calls in a row): now and then one call tries it; ` +
+          `after ${minutes} minutes without an answer the batch pauses`,
+      ),
+    onClose: () => log.warn({ provider }, `${provider} answers again`),
   };
 }
 

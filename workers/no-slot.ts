@@ -7,6 +7,7 @@ import type { LaneReply } from './lanes.ts';
 import { leftToOthers, type Need } from './elsewhere.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
+import { retiredWith } from './organisation.ts';
 import { isAlive } from './roster.ts';
 import { stopForLackOfKeys } from './stop.ts';
 
@@ -94,16 +95,8 @@ export async function afterRefusedListing(
       return (await leftToOthers(run)) ?? pause(run, { code: 'config', cause: outcome.message });
     case 'key_retired':
     case 'org_retired': {
-      const same = ctx.keyring.keys.filter(
-        (other) => other === key || (outcome.tag === 'org_retired' && other.org === key.org),
-      );
-      await retireKeys(
-        ctx.redis,
-        ctx.names,
-        same.map(({ keyId }) => keyId),
-        outcome.reason,
-        outcome.untilMs,
-      );
+      const keyIds = await retiredWith(ctx, key, outcome.tag);
+      await retireKeys(ctx.redis, ctx.names, keyIds, outcome.reason, outcome.untilMs);
       const left = await leftToOthers(run);
       const why = { why: outcome.reason, comesBackAtMs: null };
       return left ?? pause(run, await stopForLackOfKeys(ctx, run.request.model, why));

@@ -117,7 +117,8 @@ async function killWorker(place: Place, index: number): Promise<void> {
   const worker = place.workers[index] as Child;
   worker.signal('SIGKILL');
   await worker.ended;
-  place.replaceWorker(index);
+  // Two blows may have hit the same one.
+  if (place.workers[index] === worker) place.replaceWorker(index);
 }
 
 async function stopFor(child: Child, ms: number): Promise<void> {

@@ -2,7 +2,8 @@
 import type { Redis } from '../redis/client.ts';
 import { AppError } from '../errors.ts';
 import type { Names } from '../redis/names.ts';
-import { loadBatch, type BatchRecord } from './batch.ts';
+import { isFinished, loadBatch, type BatchRecord } from './batch.ts';
+import { isHeld } from './lease.ts';
 
 /** Newest first. */
 export async function listBatches(redis: Redis, names: Names): Promise<BatchRecord[]> {
@@ -11,13 +12,15 @@ export async function listBatches(redis: Redis, names: Names): Promise<BatchReco
   return records.filter((record) => record !== null).toSorted((a, b) => b.createdAtMs - a.createdAtMs);
 }
 
-/** Null: the newest unfinished one. Errors: `usage` when there is none, or more than one of that name. */
+/** Null: the newest unfinished one that no process runs. Errors: `usage` when there is none, or more than one of that name. */
 export async function findBatch(redis: Redis, names: Names, nameOrId: string | null): Promise<BatchRecord> {
   const all = await listBatches(redis, names);
   if (nameOrId === null) {
     const cure = 'begin one with: nightshift run <input>';
-    const unfinished = all.find(({ status }) => status !== 'completed' && status !== 'cancelled');
-    if (unfinished) return unfinished;
+    const unfinished = all.filter((batch) => !isFinished(batch));
+    for (const batch of unfinished) if (!(await isHeld(redis, names, batch.batchId))) return batch;
+    // Whoever goes on with it is told that it runs already.
+    if (unfinished[0]) return unfinished[0];
     throw new AppError(
       'usage',
       all.length === 0 ? `there is no batch yet; ${cure}` : `every batch is finished; ${cure}`,

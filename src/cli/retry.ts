@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import { isFinished } from '../batch/batch.ts';
 import { findBatch } from '../batch/find.ts';
+import { isHeld } from '../batch/lease.ts';
 import { beginRetry } from '../batch/retry.ts';
 import { reopenBatchInput } from '../batch/render.ts';
 import { assertSameInput } from '../batch/setup.ts';
@@ -50,10 +51,9 @@ async function retry(nameOrId: string, options: RetryOptions): Promise<number> {
   const batch = await findBatch(redis.client, names, nameOrId);
   // One that began earlier and was interrupted is gone on with.
   if (!isFinished(batch) && batch.retries === 0) {
-    throw new AppError(
-      'usage',
-      `${batch.name} is not finished (${batch.status}); go on with it first: nightshift resume ${batch.name}`,
-    );
+    const isRunning = await isHeld(redis.client, names, batch.batchId);
+    const cure = isRunning ? 'it is running: wait for its end' : `go on with it first: nightshift resume ${batch.name}`;
+    throw new AppError('usage', `${batch.name} is not finished (${batch.status}); ${cure}`);
   }
   const input = await reopenBatchInput(batch, path.join(config.dataDir, 'spool'));
   await assertSameInput({ input, name: batch.name }, batch);

@@ -54,12 +54,13 @@ export function reportRun(
   say(`  manifest  ${record.manifestFile}`);
   if (stop) {
     say(`Stopped: ${stop.cause}.`);
-    say(`To go on, type the same command again${options.simulated ? '' : ', or: nightshift resume'}`);
+    say(`To go on, type the same command again${options.simulated ? '' : `, or: nightshift resume ${record.name}`}`);
     return new AppError(stop.code, stop.cause).exitCode;
   }
   if (record.status === 'cancelled') {
     const other = 'to start anew, choose another --name or --out, or move its files and its manifest away';
-    say(`It was cancelled. To send the other lines after all: nightshift retry ${record.name}; ${other}.`);
+    const rest = `To send the other lines after all: nightshift retry ${record.name}; ${other}.`;
+    say(record.errorCodes['cancelled'] ? `It was cancelled. ${rest}` : 'It was cancelled, and no line was left.');
   } else if (record.status !== 'completed') {
     say('It is not finished, and another process has gone on with it; see: nightshift status');
     return notFinished;

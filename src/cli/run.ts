@@ -56,7 +56,7 @@ Exit codes:
 
 const resumeExamples = `
 Examples:
-  $ nightshift resume                        the batch that stopped last
+  $ nightshift resume                        the newest unfinished batch
   $ nightshift resume prompts --budget 50
 
 Exit codes are those of nightshift run.`;
@@ -95,7 +95,7 @@ export function registerRun(program: Command): void {
   program
     .command('resume')
     .description('Goes on with a batch that stopped.')
-    .argument('[batch]', 'its name or id (default: the one that stopped last)')
+    .argument('[batch]', 'its name or id (default: the newest unfinished one)')
     .option('--budget <usd>', 'a new budget for the whole batch', parseUsd)
     .option('--concurrency <n>', 'calls at once, or auto', parseConcurrency, 'auto')
     .option('--no-worker', 'send nothing from here; nightshift worker does')

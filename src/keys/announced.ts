@@ -17,6 +17,7 @@ const announcedSchema = z.object({
   keyId: z.string(),
   provider: z.string(),
   kind: z.enum(providerKinds),
+  org: z.string(),
   tpm: z.number().nullable(),
   budgetNanoUsd: z.number().nullable(),
   aliases: z.record(z.string(), z.string()),
@@ -40,10 +41,10 @@ export async function announceKeys(
   { aliases, fallbacks }: Pick<Config, 'aliases' | 'fallbacks'>,
 ): Promise<void> {
   if (keys.length === 0) return;
-  const said = keys.map(({ keyId, provider, tpm, budgetNanoUsd }): Announced => {
+  const said = keys.map(({ keyId, org, provider, tpm, budgetNanoUsd }): Announced => {
     const { name, kind } = provider;
     const limit = typeof tpm === 'number' ? tpm : null;
-    return { keyId, provider: name, kind, tpm: limit, budgetNanoUsd, aliases: aliases[name] ?? {}, fallbacks };
+    return { keyId, provider: name, kind, org, tpm: limit, budgetNanoUsd, aliases: aliases[name] ?? {}, fallbacks };
   });
   const field = createHash('sha256').update(JSON.stringify(said)).digest('hex').slice(0, 16);
   if ((await redis.set(names.announcing(field), '1', 'PX', spokenForMs, 'NX')) !== 'OK') return;

@@ -9,16 +9,14 @@ import { messageOf } from '../errors.ts';
 import type { Names } from '../redis/names.ts';
 import { redisTimeMs } from '../redis/time.ts';
 import type { Key } from './keyring.ts';
-import { windowShape } from './window.ts';
+import { guardHalvesAfterMs, windowShape } from './window.ts';
 
 export type Lateness = { note: (key: Key, lateMs: number) => void };
 
 /** A guard is told again after this time, because it has begun to shrink. */
 const forgetAfterMs = 60_000;
-/** As acquire.lua counts it. */
-const guardHalvesAfterMs = 600_000;
 /** For a bucket that nothing but the guard is in; with its first slot acquire.lua takes its expiry over. */
-const loneGuardMs = 3_600_000;
+const loneGuardMs = (windowMs: number) => Math.max(3_600_000, 2 * windowMs);
 
 export function createLateness(options: { redis: Redis; names: Names; log: Log }): Lateness {
   const told = new Map<string, { lateMs: number; at: number }>();
@@ -31,19 +29,20 @@ export function createLateness(options: { redis: Redis; names: Names; log: Log }
       const now = performance.now();
       if (last && lateMs <= last.lateMs && now - last.at < forgetAfterMs) return;
       told.set(key.bucketId, { lateMs, at: now });
-      widenGuard(options.redis, options.names, key.bucketId, Math.ceil(lateMs)).catch((error: unknown) => {
+      widenGuard(options.redis, options.names, key, Math.ceil(lateMs)).catch((error: unknown) => {
         options.log.debug({ error: messageOf(error) }, 'widening the guard');
       });
     },
   };
 }
 
-async function widenGuard(redis: Redis, names: Names, bucketId: string, lateMs: number): Promise<void> {
+async function widenGuard(redis: Redis, names: Names, { bucketId, provider }: Key, lateMs: number): Promise<void> {
+  const { windowMs } = provider;
   const name = names.bucket(bucketId);
   const now = await redisTimeMs(redis);
   const [extra, extraAt] = await redis.hmget(name, 'extra', 'extraAt');
-  const left = Number(extra ?? 0) * 0.5 ** (Math.max(0, now - Number(extraAt ?? 0)) / guardHalvesAfterMs);
+  const left = Number(extra ?? 0) * 0.5 ** (Math.max(0, now - Number(extraAt ?? 0)) / guardHalvesAfterMs(windowMs));
   if (left >= lateMs) return;
   await redis.hset(name, { extra: lateMs, extraAt: now });
-  if ((await redis.pttl(name)) < 0) await redis.pexpire(name, loneGuardMs);
+  if ((await redis.pttl(name)) < 0) await redis.pexpire(name, loneGuardMs(windowMs));
 }

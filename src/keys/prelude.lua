@@ -20,3 +20,9 @@ local intentPattern = '^([^\t]*)\t[^\t]*\t([^\t]*)\t[^\t]*\t([^\t]*)\t([^\t]*)\t
 local function intentFields(intent)
   return string.match(intent, intentPattern)
 end
+
+-- What is left of a bucket's widened guard: half after ten windows, ten minutes at least. Of a longer window it must last
+-- until what was sent late has left the window (src/keys/window.ts says the same to lateness.ts).
+local function extraLeft(extra, sinceMs, windowMs)
+  return extra * 0.5 ^ (math.max(0, now - sinceMs) / math.max(600000, 10 * windowMs))
+end

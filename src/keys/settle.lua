@@ -80,13 +80,13 @@ local function bookMoney(item, key, reserved, spent)
   add(KEYS[2], 'spent:' .. day, spent)
 end
 
--- On top of what is left of earlier widenings (half after ten minutes, as acquire.lua counts), up to eight times.
-local function widen(bucket, ms)
+-- On top of what is left of earlier widenings, up to eight times.
+local function widen(bucket, ms, windowMs)
   local f = redis.call('HMGET', bucket, 'extra', 'extraAt')
-  local extra = tonumber(f[1] or 0) * 0.5 ^ (math.max(0, now - tonumber(f[2] or 0)) / 600000)
+  local extra = extraLeft(tonumber(f[1] or 0), tonumber(f[2] or 0), windowMs)
   redis.call('HSET', bucket, 'extra', int(math.max(extra, math.min(extra + ms, ms * 8))), 'extraAt', int(now))
   -- A bucket without a window yet, or whose window has expired, is ours alone to end.
-  if redis.call('PTTL', bucket) < 0 then redis.call('PEXPIRE', bucket, 3600000) end
+  if redis.call('PTTL', bucket) < 0 then redis.call('PEXPIRE', bucket, int(math.max(3600000, 2 * windowMs))) end
 end
 
 local function cool(key, bucket, act, intent)
@@ -103,7 +103,7 @@ local function cool(key, bucket, act, intent)
   local comesBack = now + math.max(1, math.floor(ms))
   redis.call('HSET', key, 'standing', 'cooling', 'reason', act.reason, 'since', int(now), 'level', int(level), 'until',
     int(comesBack), 'probe', '')
-  if act.limit then widen(bucket, act.limit.widenMs) end
+  if act.limit then widen(bucket, act.limit.widenMs, act.limit.windowMs) end
   return 'cooling', comesBack
 end
 

@@ -23,9 +23,9 @@ local function readBucket(name, shape, horizonMs)
     reqs = tonumber(f[4] or 0), toks = tonumber(f[5] or 0), extra = tonumber(f[6] or 0), extraAt = tonumber(f[7] or 0),
     claim = f[9] or '', claimUntil = tonumber(f[10] or 0), horizonMs = horizonMs,
   }
-  -- What was added to the guard after a late send or a surprising 429 halves every ten minutes. A quarter of the window
+  -- What was added to the guard after a late send or a surprising 429 shrinks by itself. A quarter of the window
   -- at most: a process that slept through an hour must not close the bucket for hours.
-  local extra = bucket.extra * 0.5 ^ (math.max(0, now - bucket.extraAt) / 600000)
+  local extra = extraLeft(bucket.extra, bucket.extraAt, shape.windowMs)
   bucket.keepMs = shape.windowMs + shape.guardMs + math.min(extra, shape.windowMs / 4)
   -- The window's length was changed in the configuration: the slices' indexes mean other times now.
   if f[8] and tonumber(f[8]) ~= shape.sliceMs then collapse(bucket, bucket.last) end

@@ -20,3 +20,8 @@ export function windowShape(windowMs: number): WindowShape {
     guardMs: Math.min(guardMs, Math.ceil(windowMs * widestGuardPart)),
   };
 }
+
+/** A widened guard (lateness.ts) has lost half of its extra after so long; prelude.lua counts the same. */
+export function guardHalvesAfterMs(windowMs: number): number {
+  return Math.max(600_000, 10 * windowMs);
+}

@@ -26,8 +26,9 @@ export function approvalIdOf(json: unknown, headers: Record<string, string>): st
 const words = z.string().nullish().catch(null);
 const statusShape = z.looseObject({ status: words, state: words, decision: words, message: words, reason: words });
 
-const refused = /reject|den(y|ied)|refus|declin|cancel|expir/i;
-const approved = /approv|accept|complet|granted/i;
+// The whole word: `pending_approval` is none yet. What is not known is undecided, and asked about again.
+const refused = /^\s*(reject(ed)?|den(y|ied)|refused?|declined?|cancel(l?ed)?|expired?)\s*$/i;
+const approved = /^\s*(approved?|accept(ed)?|completed?|granted)\s*$/i;
 
 /** Null when the answer says nothing about the approval (an outage, a dead key): ask again later. */
 export function readApproval(answer: Answer): Approval | null {

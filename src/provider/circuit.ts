@@ -21,6 +21,8 @@ export type Circuit = {
   hasGivenUp: (nowMs: number) => boolean;
 };
 
+export type CircuitEvents = { onOpen: (cause: string) => void; onClose: () => void };
+
 export type CircuitRules = {
   failuresToOpen: number;
   firstPauseMs: number;
@@ -36,7 +38,7 @@ export const defaultCircuitRules: CircuitRules = {
   giveUpAfterMs: 600_000,
 };
 
-export function createCircuit(rules: CircuitRules = defaultCircuitRules): Circuit {
+export function createCircuit(rules: CircuitRules = defaultCircuitRules, events?: CircuitEvents): Circuit {
   let failuresInRow = 0;
   let failingSinceMs = 0;
   let pauseMs = rules.firstPauseMs;
@@ -64,9 +66,11 @@ export function createCircuit(rules: CircuitRules = defaultCircuitRules): Circui
       return { tag: 'go' };
     },
     succeeded() {
+      const wasOpen = failuresInRow >= rules.failuresToOpen;
       failuresInRow = 0;
       pauseMs = rules.firstPauseMs;
       trial = false;
+      if (wasOpen) events?.onClose();
     },
     failed(nowMs, cause) {
       if (failuresInRow === 0 || (failuresInRow < rules.failuresToOpen && wasIdle(nowMs))) failingSinceMs = nowMs;
@@ -78,6 +82,7 @@ export function createCircuit(rules: CircuitRules = defaultCircuitRules): Circui
       if (trial) pauseMs = Math.min(rules.longestPauseMs, pauseMs * 2);
       if (trial || failuresInRow === rules.failuresToOpen) opensAtMs = nowMs + pauseMs;
       trial = false;
+      if (failuresInRow === rules.failuresToOpen) events?.onOpen(cause);
     },
     undecided() {
       trial = false;

@@ -16,7 +16,7 @@ function startsOf(args: string[], env: NodeJS.ProcessEnv = {}) {
   return said.map(([, pid, option]) => ({ isSameProcess: Number(pid) === ran.pid, option }));
 }
 
-test.each(['run', 'retry', 'worker'])('%s starts anew in its process, with less room for new objects', (name) => {
+test.each(['run', 'resume', 'retry', 'worker'])('%s starts anew in its process, with less room for new objects', (name) => {
   expect(startsOf([name]).slice(1)).toEqual([{ isSameProcess: true, option: '--max-semi-space-size=16' }]);
 });
 

@@ -78,3 +78,26 @@ test('when no worker’s key is left the batch stops, and says so', async () => 
   expect(summaryOf(ended)).toMatchObject({ status: 'paused', stoppedBy: { code: 'credentials' } });
   await stopWorkers(workers);
 });
+
+test('an organisation’s 402 closes the keys that only other workers hold', async () => {
+  const server = await startRedisServer();
+  onTestFinished(() => server.stop());
+  const place = await createPlace({
+    // One call of the second key, and then none for a minute.
+    providers: { privatemind: { windowMs: 60_000, keys: [{ name: 'a' }, { name: 'b', rpm: 1 }] } },
+    config: { redisUrl: server.url },
+  });
+  writeLines(
+    place,
+    Array.from({ length: 400 }, (_, index) => ({ id: `l${index}`, model: 'fast' })),
+  );
+  const workers = [await startWorker(place, 'a'), await startWorker(place, 'b')];
+  const running = place.start(run);
+  await place.untilCalls(60, running);
+  place.control('privatemind', { change: 'set_org_budget', org: 'sim-org', budgetUsd: 0.000001 });
+  const ended = await endOf(running);
+  expectExit(ended, 3);
+  expect(summaryOf(ended)).toMatchObject({ status: 'paused', stoppedBy: { code: 'budget' } });
+  expect(place.truth().keys['b']?.calls).toBeLessThanOrEqual(1);
+  await stopWorkers(workers);
+});

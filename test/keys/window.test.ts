@@ -163,6 +163,17 @@ test.each([
   expect(read(await world.ask())).toBe(gets);
 });
 
+test('the guard of a long window lasts until what was sent late has left it', async () => {
+  const windowMs = 3_600_000;
+  const world = await createWorld({ keys: [{ rpm: 1, windowMs }] });
+  await world.ask();
+  await client.hset(bucketOf(world), { extra: 2000, extraAt: startMs });
+  world.clock.now += windowMs;
+  // In an hour of a window of an hour it has lost a fifteenth; the guard itself and a slice come on top, less the horizon.
+  const { waitMs } = (await world.ask()) as { waitMs: number };
+  expect(waitMs).toBeGreaterThan(1000);
+});
+
 test('a late send widens the guard, on top of what little is left of an earlier one', async () => {
   const world = await createWorld({ keys: [{ rpm: 1 }] });
   const key = makeKey({ rpm: 1 });

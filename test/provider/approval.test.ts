@@ -20,6 +20,11 @@ test('the approval\u2019s id is in the body, or in the header', () => {
 test.each([
   ['waiting', answer(200, { status: 'pending' }), { tag: 'pending' }],
   ['in words nobody documented', answer(200, { state: 'queued_for_review' }), { tag: 'pending' }],
+  ['waiting to be approved', answer(200, { status: 'pending_approval' }), { tag: 'pending' }],
+  ['not approved so far', answer(200, { status: 'not_approved' }), { tag: 'pending' }],
+  ['incomplete', answer(200, { state: 'incomplete' }), { tag: 'pending' }],
+  ['about to expire', answer(200, { status: 'expires_soon' }), { tag: 'pending' }],
+  ['approved in capitals', answer(200, { status: 'APPROVED' }), { tag: 'approved' }],
   ['without a word', answer(200, {}), { tag: 'pending' }],
   ['refused', answer(200, { status: 'rejected', reason: 'too dear' }), { tag: 'refused', message: 'too dear' }],
   ['denied by a decision', answer(200, { status: 'done', decision: 'denied' }), { tag: 'refused', message: 'denied' }],

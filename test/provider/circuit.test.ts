@@ -183,4 +183,14 @@ describe('the circuit', () => {
     }
     expect(calls).toBeLessThan(40);
   });
+
+  it('tells when it opens and when it closes again, each once', () => {
+    const told: string[] = [];
+    const circuit = createCircuit(rules, { onOpen: (cause) => told.push(cause), onClose: () => told.push('closed') });
+    circuit.succeeded();
+    for (const nowMs of [0, 1, 2, 3]) circuit.failed(nowMs, `cause ${nowMs}`);
+    circuit.succeeded();
+    circuit.succeeded();
+    expect(told).toEqual([`cause ${rules.failuresToOpen - 1}`, 'closed']);
+  });
 });
