@@ -13,12 +13,13 @@ import { takeFinished } from './batch/finished.ts';
 import { openInput } from './batch/input.ts';
 import { usd } from './batch/manifest.ts';
 import { continueBatch, setUpBatch } from './batch/setup.ts';
+import { knownNanoUsd, moneyOf, readSpent, type Spent } from './batch/spent.ts';
 import { nanoUsdPerUsd, type Config } from './config.ts';
 import { AppError, type AppErrorCode } from './errors.ts';
 import { createKeyring, requireKeys, type Keyring } from './keys/keyring.ts';
 import { reopenKeys } from './keys/standing.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
-import type { BatchSummary, UsageQuery, UsageRow } from './ledger/store.ts';
+import type { UsageQuery, UsageRow } from './ledger/store.ts';
 import { createLog, type Log, type LogLevel } from './log.ts';
 import { checkServer } from './redis/checks.ts';
 import { openRedis, type RedisHandle } from './redis/connect.ts';
@@ -123,10 +124,10 @@ export async function runBatch(inputFile: string, options: RunOptions): Promise<
     });
     if (isFinished(batch)) {
       await using finished = await takeFinished(redis, session.names, batch);
-      return resultOf(finished.batch, await store.batchSummary(batch.batchId));
+      return resultOf(finished.batch, await readSpent(finished.batch, store));
     }
     const prepare = async () => {
-      await continueBatch({ redis, names: session.names, budgetNanoUsd }, batch);
+      await continueBatch({ redis, names: session.names, budgetNanoUsd, deadlineMs: config.deadlineMs }, batch);
       await reopenKeys(redis, session.names, keyring.keys);
     };
     try {
@@ -185,14 +186,15 @@ async function openSession(config: Config, log: Log): Promise<Session> {
 
 function progressOf(record: BatchRecord): BatchProgress {
   const { batchId, name, status, total, counts } = record;
-  return { batchId, name, status, counts: { total, ...counts }, costUsd: record.spentNanoUsd / nanoUsdPerUsd };
+  return { batchId, name, status, counts: { total, ...counts }, costUsd: knownNanoUsd(record) / nanoUsdPerUsd };
 }
 
-function resultOf(record: BatchRecord, ledger: BatchSummary): BatchResult {
+function resultOf(record: BatchRecord, ledger: Spent): BatchResult {
+  const { costNanoUsd, possiblyBilled } = moneyOf(record, ledger);
   return {
     ...progressOf(record),
-    costUsd: usd(ledger.costNanoUsd),
-    possiblyBilled: ledger.possiblyBilled,
+    costUsd: usd(costNanoUsd),
+    possiblyBilled,
     outputFile: record.outputFile,
     errorFile: record.errorFile,
     manifestFile: record.manifestFile,

@@ -18,6 +18,7 @@ import { createSettle, type Settle } from '../src/keys/settle.ts';
 import type { Log } from '../src/log.ts';
 import type { Redis } from '../src/redis/client.ts';
 import type { Names } from '../src/redis/names.ts';
+import { createAbsence } from './absence.ts';
 import { isAlive } from './roster.ts';
 
 export type Cancelling = {
@@ -76,6 +77,7 @@ function endOf({ batchId, options }: BatchRecord, text: string, line: number) {
 /** Calls of living workers are waited for; those of dead ones are given up, as their lines could not end otherwise. */
 async function untilNothingInFlight(cancelling: Cancelling, settle: Settle): Promise<void> {
   const { redis, names, log, batch, collector, interrupted } = cancelling;
+  const absence = createAbsence(redis);
   for (let hasSaid = false; ; hasSaid = true) {
     const intents = await intentsOf(redis, names, batch.batchId);
     if (intents.length === 0) return;
@@ -83,7 +85,7 @@ async function untilNothingInFlight(cancelling: Cancelling, settle: Settle): Pro
     if (!hasSaid) log.info({ batchId: batch.batchId, calls: intents.length }, 'cancelling: calls in flight may end');
     const living = new Map<string, boolean>();
     for (const { workerId } of intents) {
-      if (!living.has(workerId)) living.set(workerId, await isAlive(redis, names, workerId));
+      if (!living.has(workerId)) living.set(workerId, await isAlive(redis, names, workerId, absence));
     }
     for (const intent of intents) {
       if (!living.get(intent.workerId)) await reapIntent({ redis, names, settle, log }, intent);

@@ -10,6 +10,7 @@ import { batchOf, payloadSchema, type CompletionPayload } from '../jobs/completi
 import { noteTurn, rankOf } from '../jobs/turns.ts';
 import { loadBatch, type BatchRecord } from '../src/batch/batch.ts';
 import { readDoneBits } from '../src/batch/done-bits.ts';
+import { eachLine } from '../src/batch/lines.ts';
 import { defaultWindow } from '../src/batch/producer.ts';
 import { messageOf } from '../src/errors.ts';
 import type { BullConnection } from '../src/redis/connect.ts';
@@ -122,10 +123,9 @@ async function runLines(
   batch: BatchRecord,
   payload: CompletionPayload,
 ): Promise<LineResult[]> {
-  const lines = payload.text
-    .split('\n')
-    .map((text, index) => ({ text, line: payload.firstLine + index }))
-    .filter(({ text }) => text.trim() !== '');
+  const lines: { text: string; line: number }[] = [];
+  // The producer's own reading: what it has counted must end here.
+  eachLine(payload, (text, line) => lines.push({ text, line }));
   if (lines.length === 0) return [];
   const range = { firstLine: payload.firstLine, lineCount: (lines.at(-1)?.line ?? 0) - payload.firstLine + 1 };
   const numbers = lines.map(({ line }) => String(line));

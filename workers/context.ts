@@ -2,7 +2,6 @@
  * What every part of a worker process shares: connections, the keyring, the limiter, what was learnt. Wired once.
  */
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
 import type { Redis } from '../src/redis/client.ts';
 import type { Config } from '../src/config.ts';
 import { createEstimator, type Estimator } from '../src/keys/estimate.ts';
@@ -16,8 +15,11 @@ import type { Log } from '../src/log.ts';
 import { createCircuit, defaultCircuitRules, type Circuit, type CircuitEvents } from '../src/provider/circuit.ts';
 import type { Client } from '../src/provider/client.ts';
 import { createPatience, type Patience } from '../src/provider/patience.ts';
+import { thisMachine } from '../src/process-gone.ts';
 import type { Names } from '../src/redis/names.ts';
+import { createAbsence, type Absence } from './absence.ts';
 import { createElsewhere, type Elsewhere } from './elsewhere.ts';
+import { createOpenAttempts, type OpenAttempts } from './open-attempts.ts';
 import { settleSurely } from './settling.ts';
 
 export type WorkerContext = {
@@ -28,6 +30,10 @@ export type WorkerContext = {
   workerId: string;
   /** Goes into every attempt id, so that no two processes ever make the same one. */
   attemptNonce: string;
+  /** What this process has under way. */
+  attempts: OpenAttempts;
+  /** Whether Redis was away, so that nobody is judged by a silence which was Redis'. */
+  absence: Absence;
   keyring: Keyring;
   client: Client;
   listings: Listings;
@@ -60,21 +66,24 @@ export type ContextOptions = Pick<
   'config' | 'redis' | 'names' | 'log' | 'keyring' | 'client' | 'stopping' | 'givingUp'
 >;
 
-/** Host and process, so that a person can find it; random, because a process id comes back. */
+/** Machine and process, so that a person can find it; random, because a process id comes back. */
 export function newWorkerId(): string {
-  return `${hostname()}/${process.pid}/${randomBytes(3).toString('hex')}`;
+  return `${thisMachine()}/${process.pid}/${randomBytes(3).toString('hex')}`;
 }
 
 export function createContext(options: ContextOptions): WorkerContext {
   const { config, redis, names, client, keyring } = options;
   const workerId = newWorkerId();
+  const absence = createAbsence(redis);
   const circuits = new Map<string, Circuit>();
   return {
     ...options,
     workerId,
     attemptNonce: randomBytes(4).toString('hex'),
+    attempts: createOpenAttempts(workerId),
+    absence,
     listings: createListings({ redis, names, client, maxAgeMs: config.modelsMaxAgeMs, redact: keyring.redact }),
-    elsewhere: createElsewhere(options),
+    elsewhere: createElsewhere({ redis, names, keyring, absence }),
     acquire: createAcquire({ redis, names, workerId, dayBudgetNanoUsd: config.dailyBudgetNanoUsd }),
     settle: settleSurely(createSettle({ redis, names }), { log: options.log, giveUp: options.givingUp }),
     markSent: createMarkSent({ redis, names }),

@@ -9,6 +9,7 @@ import { parseListing, resolveModel, type Listing } from '../src/provider/models
 import { preflight } from '../src/provider/preflight.ts';
 import { pinned } from './candidates.ts';
 import type { WorkerContext } from './context.ts';
+import { pause } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
 
 type Foreign = { key: Announced; standing: Standing; listing: Listing | null };
@@ -16,8 +17,6 @@ type Foreign = { key: Announced; standing: Standing; listing: Listing | null };
 /** Lines by the thousand may ask the same. */
 const knownForMs = 2000;
 const offeredAgainMs = 2000;
-/** Slower, and Redis was away meanwhile. */
-const slowAnswerMs = 2000;
 
 export type Elsewhere = () => Promise<Foreign[]>;
 
@@ -26,17 +25,15 @@ export function createElsewhere({
   redis,
   names,
   keyring,
-}: Pick<WorkerContext, 'redis' | 'names' | 'keyring'>): Elsewhere {
+  absence,
+}: Pick<WorkerContext, 'redis' | 'names' | 'keyring' | 'absence'>): Elsewhere {
   let known: { keys: Promise<Foreign[]>; atMs: number } | null = null;
-  // After an outage of Redis nobody has spoken for long: all get the time to.
-  let connectedAtMs = Number.NEGATIVE_INFINITY;
-  redis.on('ready', () => (connectedAtMs = performance.now()));
 
   async function look(): Promise<Foreign[]> {
     const askedAtMs = performance.now();
     const announced = await readAnnounced(redis, names);
-    const now = performance.now();
-    const wasAway = now - askedAtMs > slowAnswerMs || now - connectedAtMs < believedForMs;
+    // After an outage of Redis nobody has spoken for long: all get the time to.
+    const wasAway = absence.wasLately(askedAtMs, believedForMs);
     const foreign = announced.filter(({ keyId, ageMs }) => {
       return !keyring.byId.has(keyId) && (wasAway ? ageMs <= forgottenAfterMs : ageMs <= believedForMs);
     });
@@ -72,6 +69,25 @@ export async function leftToOthers(run: LineRun, need: Need = anySize): Promise<
   const wanted = batch.options.pinModels ? await pinned(ctx, batch, request.model) : request.model;
   if (!keys.some((foreign) => couldServe(foreign, run, { ...need, wanted }))) return null;
   return { tag: 'held', retryAtMs: Date.now() + offeredAgainMs };
+}
+
+/**
+ * Nobody who lives can serve the line. May it fail for that? Not where we lack a provider that the batch was begun with:
+ * its worker is not started yet, or is being replaced. Null: it may.
+ */
+export async function keptFromFailing(run: LineRun): Promise<LineResult | null> {
+  const { ctx, batch, request } = run;
+  const known = new Set(ctx.keyring.keys.map(({ provider }) => provider.name));
+  for (const { key } of await ctx.elsewhere()) known.add(key.provider);
+  const missing = batch.options.providers.filter((provider) => !known.has(provider));
+  if (missing.length === 0) return null;
+  // Both may have only just begun.
+  const youngestMs = Math.min(performance.now(), Date.now() - batch.createdAtMs);
+  if (youngestMs < believedForMs) return { tag: 'held', retryAtMs: Date.now() + offeredAgainMs };
+  const cause =
+    `no key of a live worker serves "${request.model}", and none has a key of ${missing.join(', ')}, ` +
+    'which the batch was begun with; start a worker that has';
+  return pause(run, { code: 'credentials', cause });
 }
 
 function couldServe(

@@ -18,7 +18,7 @@ import { callProvider } from './call.ts';
 import { factsFor, findCandidates, type Resolved } from './candidates.ts';
 import { openCircuits, providersOf } from './circuits.ts';
 import type { WorkerContext } from './context.ts';
-import { leftToOthers } from './elsewhere.ts';
+import { keptFromFailing, leftToOthers, type Need } from './elsewhere.ts';
 import { describeProblem, fitting } from './fitting.ts';
 import type { Lanes } from './lanes.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
@@ -80,6 +80,14 @@ export async function runLine({ held: approval, ...start }: LineStart, text: str
   }
 }
 
+type Attempt = {
+  attemptId: string;
+  found: { candidates: Resolved[] };
+  /** Those of them whose provider is not out of order now. */
+  open: { candidates: Resolved[] };
+  need: Need;
+};
+
 /** One round; null = go on. */
 async function step(run: LineRun): Promise<LineResult | null> {
   const { ctx, batch, request } = run;
@@ -95,11 +103,11 @@ async function step(run: LineRun): Promise<LineResult | null> {
   const listed = await findCandidates(ctx, batch, request.model);
   const found = listed.tag === 'some' ? fitting(listed.candidates, request.body, batch.options) : listed;
   if (found.tag === 'unfit') {
-    const left = await leftToOthers(run);
+    const left = (await leftToOthers(run)) ?? (await keptFromFailing(run));
     return left ?? endWithout(run, request.customId, found.problem.code, describeProblem(found.problem));
   }
   if (found.tag === 'unknown_model') {
-    const left = await leftToOthers(run);
+    const left = (await leftToOthers(run)) ?? (await keptFromFailing(run));
     if (left) return left;
     const nearest = found.nearest.length > 0 ? `; the nearest names: ${found.nearest.join(', ')}` : '';
     return endWithout(run, request.customId, 'model_not_found', `no key offers the model "${request.model}"${nearest}`);
@@ -118,6 +126,12 @@ async function step(run: LineRun): Promise<LineResult | null> {
     tokens: Math.max(...estimates.map(({ tokens }) => tokens)),
     costNanoUsd: Math.max(...estimates.map(({ costNanoUsd }) => costNanoUsd)),
   };
+  return ctx.attempts.during(attemptId, () => attempt(run, { attemptId, found, open, need }));
+}
+
+/** One call: its slot, the answer, what follows from it. */
+async function attempt(run: LineRun, { attemptId, found, open, need }: Attempt): Promise<LineResult | null> {
+  const { ctx, batch, request } = run;
   const reply = await run.lanes.take(`${batch.batchId} ${request.model}`, {
     batchId: batch.batchId,
     line: run.line,

@@ -64,12 +64,13 @@ export async function afterNoSlot(
 }
 
 /**
- * The line has a call in flight that is not ours. If its sender lives, it will settle it (the queue gave the line away
- * too soon); if not, the call is given up.
+ * The line has a call in flight that is not this one. If its sender lives, it will settle it (the queue gave the line
+ * away too soon); if not, or if it is a call of ours that an error has left behind, the call is given up.
  */
 async function afterStaleIntent(run: LineRun, intent: Intent): Promise<LineResult | null> {
   const { ctx } = run;
-  if (await isAlive(ctx.redis, ctx.names, intent.workerId)) {
+  const isLost = ctx.attempts.hasLost(intent);
+  if (!isLost && (await isAlive(ctx.redis, ctx.names, intent.workerId, ctx.absence))) {
     return { tag: 'held', retryAtMs: Date.now() + staleRetryMs };
   }
   if (await reapIntent(ctx, intent)) run.attemptsSpent += 1;

@@ -13,6 +13,7 @@ import { isProcessGone } from '../src/process-gone.ts';
 import { reapIntents } from '../src/keys/reap.ts';
 import type { Names } from '../src/redis/names.ts';
 import { redisTimeMs } from '../src/redis/time.ts';
+import type { Absence } from './absence.ts';
 import type { WorkerContext } from './context.ts';
 
 export type Roster = {
@@ -24,7 +25,10 @@ export type Roster = {
   uses: (tokenPrefix: string) => Promise<void>;
   /** Buries the dead. Returns their ids. */
   recover: () => Promise<string[]>;
-  /** `recover`, unless a worker of this machine, which sees the same, did so in the last seconds. */
+  /**
+   * `recover`, unless a worker of this machine, which sees the same, did so in the last seconds. And gives up our own
+   * calls that an error has left behind.
+   */
   recoverInTurn: () => Promise<void>;
   signOff: () => Promise<void>;
 };
@@ -40,20 +44,16 @@ const recoverEveryMs = 3000;
 const livingHere = new Set<string>();
 
 export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>): Roster {
-  const { redis, names, workerId, log } = ctx;
+  const { redis, names, workerId, absence, attempts, log } = ctx;
   livingHere.add(workerId);
   const mine = names.worker(workerId);
   const ours = new Set<string>();
 
-  // After an outage of Redis nobody has given a sign of life for long: all get the time to give one.
-  let connectedAtMs = performance.now() - deadAfterMs;
-  redis.on('ready', () => (connectedAtMs = performance.now()));
-
-  async function findDead(): Promise<Set<string>> {
-    const askedAtMs = performance.now();
+  /** `askedAtMs`: performance.now before the first question of this turn. */
+  async function findDead(askedAtMs: number): Promise<Set<string>> {
     const now = await redisTimeMs(redis);
     const listed = await redis.zrange(names.workers, 0, '-1', 'WITHSCORES');
-    const wasAway = performance.now() - askedAtMs > signOfLifeEveryMs || askedAtMs - connectedAtMs < deadAfterMs;
+    const wasAway = absence.wasLately(askedAtMs, deadAfterMs);
     const dead = new Set<string>();
     for (let index = 0; index + 1 < listed.length; index += 2) {
       const [id, seenAtMs] = [listed[index] as string, Number(listed[index + 1])];
@@ -78,8 +78,8 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
     }
   }
 
-  async function recover(): Promise<string[]> {
-    const dead = await findDead();
+  async function recover(askedAtMs = performance.now()): Promise<string[]> {
+    const dead = await findDead(askedAtMs);
     if (dead.size === 0) return [];
     // Calls first: a line must not be sent again while its earlier call still counts as in flight.
     const calls = await reapIntents(ctx, (id) => dead.has(id));
@@ -92,14 +92,31 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
     return [...dead];
   }
 
+  /** Calls that an error has left behind. Nobody else can: to the others they are those of a living worker. */
+  async function giveUpLost(): Promise<void> {
+    if (!attempts.takeLosses()) return;
+    try {
+      await reapIntents(ctx, (_, intent) => attempts.hasLost(intent));
+    } catch (error) {
+      attempts.lookAgain();
+      throw error;
+    }
+  }
+
   return {
-    recover,
+    recover: () => recover(),
     async recoverInTurn() {
-      const [host = ''] = workerId.split('/');
-      if ((await redis.set(names.burying(host), '1', 'PX', recoverEveryMs, 'NX')) === 'OK') await recover();
+      await giveUpLost();
+      const askedAtMs = performance.now();
+      const [machine = ''] = workerId.split('/');
+      if ((await redis.set(names.burying(machine), '1', 'PX', recoverEveryMs, 'NX')) === 'OK') await recover(askedAtMs);
     },
     async signOfLife() {
-      const signs = redis.multi().zadd(names.workers, await redisTimeMs(redis), workerId);
+      const askedAtMs = performance.now();
+      const now = await redisTimeMs(redis);
+      // Redis may have stood still until this moment, and the others are still to be heard.
+      absence.note(askedAtMs);
+      const signs = redis.multi().zadd(names.workers, now, workerId);
       // Again and again: whoever took us for dead has forgotten them.
       for (const prefix of ours) signs.hset(mine, prefix, Date.now());
       await signs.exec();
@@ -117,15 +134,22 @@ export function createRoster(ctx: WorkerContext, queue: Queue<CompletionPayload>
   };
 }
 
-/** Has the worker given a sign of life lately? */
-export async function isAlive(redis: Redis, names: Names, workerId: string): Promise<boolean> {
+/** Has the worker given a sign of life lately, or could it not, as far as `absence` knows? */
+export async function isAlive(redis: Redis, names: Names, workerId: string, absence?: Absence): Promise<boolean> {
   if (isGoneFromHere(workerId)) return false;
+  const askedAtMs = performance.now();
   const seenAtMs = await redis.zscore(names.workers, workerId);
-  return seenAtMs !== null && (await redisTimeMs(redis)) - Number(seenAtMs) <= deadAfterMs;
+  const isSilent = seenAtMs === null || (await redisTimeMs(redis)) - Number(seenAtMs) > deadAfterMs;
+  return !isSilent || (absence?.wasLately(askedAtMs, deadAfterMs) ?? false);
 }
 
-/** A worker id is host/process/nonce (context.ts). */
+/** How many workers have given a sign of life lately. */
+export async function countLiving(redis: Redis, names: Names): Promise<number> {
+  return redis.zcount(names.workers, (await redisTimeMs(redis)) - deadAfterMs, '+inf');
+}
+
+/** A worker id is machine/process/nonce (context.ts). */
 function isGoneFromHere(id: string): boolean {
-  const [host, pid] = id.split('/');
-  return isProcessGone(host, pid, livingHere.has(id));
+  const [machine, pid] = id.split('/');
+  return isProcessGone(machine, pid, livingHere.has(id));
 }

@@ -4,18 +4,22 @@
  * leaving is the same: send nothing more, let calls in flight end, write down what came, say where things stand.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Queue } from 'bullmq';
-import type { CompletionPayload } from '../jobs/completion.ts';
-import { createQueue, enqueue, isLost } from '../jobs/completion.ts';
-import { createTurns } from '../jobs/turns.ts';
+import { createQueue } from '../jobs/completion.ts';
 import { writeAnswersCsv } from '../src/batch/answers-csv.ts';
-import { loadBatch, moveBatch, restoreCounts, type BatchRecord, type BatchStatus } from '../src/batch/batch.ts';
+import {
+  loadBatch,
+  moveBatch,
+  pauseBatch,
+  restoreCounts,
+  type BatchRecord,
+  type BatchStatus,
+} from '../src/batch/batch.ts';
 import { openCollector, type Collector } from '../src/batch/collector.ts';
 import type { InputFile } from '../src/batch/input.ts';
+import { refuseOtherLedger, useLedger } from '../src/batch/ledgers.ts';
 import { takeLease } from '../src/batch/lease.ts';
-import { readWholeFiles, writeManifest } from '../src/batch/manifest.ts';
+import { readWholeFiles, refuseOtherManifest, writeManifest } from '../src/batch/manifest.ts';
 import { putInOrder } from '../src/batch/ordered.ts';
-import { createProducer, type Producer } from '../src/batch/producer.ts';
 import { forgetErrorsBefore } from '../src/batch/errors-aside.ts';
 import type { Config } from '../src/config.ts';
 import { AppError } from '../src/errors.ts';
@@ -28,7 +32,9 @@ import { createNames } from '../src/redis/names.ts';
 import { explainRedisError } from '../src/redis/trouble.ts';
 import { createBudgetWarnings } from './budgets.ts';
 import { endCancelled } from './cancelling.ts';
+import { createNobodyWatch } from './nobody.ts';
 import { startWorkerProcess, type WorkerProcess } from './process.ts';
+import { startProducing, type Producing } from './producing.ts';
 
 export type RunOptions = {
   config: Config;
@@ -68,9 +74,10 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   const lease = await takeLease(redis.client, names, batchId);
   await using undo = new AsyncDisposableStack();
   undo.defer(() => lease.release());
+  refuseOtherLedger(await mustLoad(), options.store, log);
+  await refuseOtherManifest(await mustLoad());
   await options.prepare();
-  // Perhaps with another data directory than it was begun with: from here on its rows come to this ledger.
-  await redis.client.hset(names.batch(batchId), 'ledgerId', options.store.id);
+  await useLedger(redis.client, names, batchId, options.store);
 
   let record = await mustLoad();
   const whole = record.collected.lines < record.total ? await readWholeFiles(record.manifestFile) : null;
@@ -116,7 +123,12 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
     if (options.concurrency > 0) worker = await startWorkerProcess(options);
     const abortCalls = () => worker?.abortCalls();
     options.aborted.addEventListener('abort', abortCalls, { once: true });
-    const producer = startProducer(record, queue, producing.signal);
+    const producer = startProducing(
+      { redis: redis.client, names, input: options.input, log },
+      record,
+      queue,
+      producing.signal,
+    );
     void lease.lost.then(() => producing.abort());
     await collectUntilStopped(collector, producer);
   }
@@ -162,35 +174,16 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
     return ledger;
   }
 
-  function startProducer(from: BatchRecord, to: Queue<CompletionPayload>, signal: AbortSignal) {
-    const turns = createTurns(redis.client, names, to, from.options.priority);
-    const producer = createProducer({
-      redis: redis.client,
-      names,
-      batch: from,
-      input: options.input,
-      enqueue: (chunks) =>
-        enqueue(
-          to,
-          chunks.map(({ firstLine, text }) => ({ batchId, firstLine, text })),
-          turns,
-        ),
-      isLost: (firstLine) => isLost(to, { batchId, firstLine }),
-      log,
-    });
-    const state: { error: unknown; producer: Producer } = { error: null, producer };
-    producer.run(signal).catch((error: unknown) => (state.error = error));
-    return state;
-  }
-
-  async function collectUntilStopped(from: Collector, to: ReturnType<typeof startProducer>): Promise<void> {
+  async function collectUntilStopped(from: Collector, to: Producing): Promise<void> {
     let loadedAt = Number.NEGATIVE_INFINITY;
+    const nobody = createNobodyWatch({ redis: redis.client, names, log });
     for (;;) {
       const added = await from.collectOnce(collectBlockMs);
       if (added > 0) to.producer.collected(from.committed().lines);
       if (to.error) throw to.error;
       if (added > 0 && added < worthACommit && !isWhole(from)) await sleep(gatherMs);
-      if (options.interrupted.aborted) throw new AppError('interrupted', 'interrupted');
+      if (options.interrupted.aborted) throw await stopSending();
+      if (options.concurrency === 0) await nobody.look(added);
       if (!isWhole(from) && performance.now() - loadedAt < progressEveryMs) continue;
       loadedAt = performance.now();
       // A Redis that takes no more writes says so here; without this, only to the jobs, one by one.
@@ -200,6 +193,15 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       await budgets.look(now);
       if (isWhole(from) || now.status !== 'in_progress') return;
     }
+  }
+
+  /** Other workers stop as well, until somebody goes on with the batch. */
+  async function stopSending(): Promise<AppError> {
+    const stop = { code: 'interrupted', cause: 'interrupted' } as const;
+    // A Redis that is away is not waited for.
+    const tooLong = sleep(graceWithoutRedisMs, undefined, { ref: false });
+    await Promise.race([pauseBatch(redis.client, names, batchId, stop), tooLong]).catch(() => {});
+    return new AppError(stop.code, stop.cause);
   }
 
   function isWhole(of: Collector): boolean {

@@ -15,6 +15,7 @@ import { z } from 'zod';
 import type { AppErrorCode } from '../errors.ts';
 import type { Names } from '../redis/names.ts';
 import { loadScript } from '../redis/script.ts';
+import { ledgersOf, type BatchLedgers } from './ledgers.ts';
 
 export const batchStatuses = [
   'validating',
@@ -60,6 +61,8 @@ const optionsSchema = z.object({
   csv: z.boolean().default(false),
   priority: z.enum(priorities).default('normal'),
   rows: rowsSchema.nullable().default(null),
+  /** Those that it was begun with keys for. */
+  providers: z.array(z.string()).default([]),
 });
 export type BatchOptions = z.infer<typeof optionsSchema>;
 
@@ -83,6 +86,8 @@ export type BatchRecord = BatchFiles & {
   inputTokens: number;
   outputTokens: number;
   spentNanoUsd: number;
+  /** The part of it that is no known cost: what calls whose answer was lost may have cost. Budgets count it. */
+  unsureNanoUsd: number;
   possiblyBilled: number;
   /** Lines that wait for a person's approval. */
   held: number;
@@ -92,6 +97,7 @@ export type BatchRecord = BatchFiles & {
   lowWater: LowWater;
   /** How often its failed lines were begun once more. */
   retries: number;
+  ledgers: BatchLedgers;
 };
 
 export type Commit = { streamId: string; lines: number; outputBytes: number; errorBytes: number };
@@ -110,10 +116,17 @@ export function newBatchId(): string {
   return `batch_${randomBytes(12).toString('hex')}`;
 }
 
+/**
+ * For the holder of its lease; `batchId` may be that of a batch whose set-up was killed. Such a one has ended duplicate
+ * lines, perhaps of another content than the file has now: nothing of it may stay. It has sent nothing, so no answer is
+ * lost. The ledger stream is left alone all the same: rows of calls are for the ledger to take.
+ */
 export async function createBatch(redis: Redis, names: Names, batchId: string, batch: NewBatch): Promise<void> {
   const { options, budgetNanoUsd, ...fields } = batch;
+  const ofLines = [names.done(batchId), names.attempts(batchId), names.held(batchId), names.results(batchId)];
   await redis
     .multi()
+    .del(names.batch(batchId), ...ofLines)
     .hset(names.batch(batchId), {
       ...fields,
       options: JSON.stringify(options),
@@ -146,6 +159,7 @@ const recordSchema = z.object({
   inputTokens: number,
   outputTokens: number,
   spent: number,
+  unsure: number,
   possiblyBilled: number,
   collectedId: z.string().default('0-0'),
   collectedLines: number,
@@ -182,6 +196,7 @@ export async function loadBatch(redis: Redis, names: Names, batchId: string): Pr
     inputTokens: fields.inputTokens,
     outputTokens: fields.outputTokens,
     spentNanoUsd: fields.spent,
+    unsureNanoUsd: fields.unsure,
     possiblyBilled: fields.possiblyBilled,
     held,
     collected: {
@@ -192,6 +207,7 @@ export async function loadBatch(redis: Redis, names: Names, batchId: string): Pr
     },
     lowWater: { offset: fields.lowOffset, line: fields.lowLine, requests: fields.lowRequests },
     retries: fields.retries,
+    ledgers: ledgersOf(raw),
   };
 }
 
@@ -230,11 +246,4 @@ export function cancelBatch(redis: Redis, names: Names, batchId: string): Promis
 
 export async function setBudget(redis: Redis, names: Names, batchId: string, budgetNanoUsd: number): Promise<void> {
   await redis.hset(names.batch(batchId), { budget: budgetNanoUsd });
-}
-
-/** `--csv`, said when the batch had been begun without. */
-export async function askForCsv(redis: Redis, names: Names, batch: BatchRecord): Promise<BatchRecord> {
-  const options = { ...batch.options, csv: true };
-  await redis.hset(names.batch(batch.batchId), { options: JSON.stringify(options) });
-  return { ...batch, options };
 }

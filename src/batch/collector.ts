@@ -7,6 +7,7 @@
  * missing, none twice, none torn. Writes go to explicit offsets, the stream's order is fixed, and entries are read
  * together with the commit they follow on. So even a collector that slept through the loss of its lease can only write
  * the same bytes to the same places: where the stream was trimmed behind its back, it sees so and writes nothing.
+ * However much waits in the stream, only so much is read and written at once that memory stays flat.
  */
 import assert from 'node:assert/strict';
 import type { Redis } from '../redis/client.ts';
@@ -37,6 +38,10 @@ export type CollectorOptions = {
 };
 
 const entriesPerRead = 1000;
+/** While nothing is known of how long results are: an answer may have 64 MB (provider/exchange.ts). */
+const entriesOfFirstRead = 10;
+/** Of a thousand results only long ones come near it. One that is longer than this goes alone. */
+const charsPerCommit = 16 * 1024 * 1024;
 
 /**
  * Errors: `disk` when a file cannot be written, `input` when it was changed by somebody else, both with its name;
@@ -53,14 +58,17 @@ export async function openCollector(options: CollectorOptions): Promise<Collecto
     },
   );
   let commit = options.commit;
+  let entriesNext = entriesOfFirstRead;
 
   async function collectOnce(blockMs: number): Promise<number> {
     // XREAD only waits: its reply differs between protocol versions, XRANGE's does not.
     const results = names.results(batchId);
     if (blockMs > 0) await blocking.call('XREAD', 'COUNT', 1, 'BLOCK', blockMs, 'STREAMS', results, commit.streamId);
-    const entries = await readOn();
+    const read = await readOn();
+    const entries = firstOf(read);
     const last = entries.at(-1);
     if (!last) return 0;
+    entriesNext = entriesFitting(read);
     await Promise.all([output.assertIntact(commit.outputBytes), errors.assertIntact(commit.errorBytes)]);
     const text = (to: string) => entries.map((entry) => (entry.to === to ? `${entry.text}\n` : '')).join('');
     const outputBytes = await output.append(commit.outputBytes, text('o'));
@@ -90,7 +98,7 @@ export async function openCollector(options: CollectorOptions): Promise<Collecto
       .multi()
       .get(names.lease(batchId))
       .hget(names.batch(batchId), 'collectedId')
-      .xrange(names.results(batchId), `(${id}`, '+', 'COUNT', entriesPerRead)
+      .xrange(names.results(batchId), `(${id}`, '+', 'COUNT', entriesNext)
       .exec();
     const [holder, committedId, entries] = (replies ?? []).map(([error, value]) => {
       if (error) throw error;
@@ -135,6 +143,19 @@ export async function openCollector(options: CollectorOptions): Promise<Collecto
 }
 
 type Entry = { id: string; to: string; text: string };
+
+/** How many of the same mean length make up a commit. */
+function entriesFitting(entries: Entry[]): number {
+  const chars = entries.reduce((sum, { text }) => sum + text.length, 0);
+  return Math.min(entriesPerRead, Math.max(1, Math.floor((charsPerCommit / chars) * entries.length)));
+}
+
+/** As many as one commit takes, and the first in any case; the others are read again. */
+function firstOf(entries: Entry[]): Entry[] {
+  let chars = 0;
+  const tooMany = entries.findIndex(({ text }) => (chars += text.length) > charsPerCommit);
+  return tooMany === -1 ? entries : entries.slice(0, Math.max(1, tooMany));
+}
 
 /** The smallest stream id greater than `id`. */
 function idAfter(id: string): string {

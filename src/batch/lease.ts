@@ -1,13 +1,12 @@
 /**
- * The lease on a batch: one process produces and collects it. It names its holder (host, process), so that a second
+ * The lease on a batch: one process produces and collects it. It names its holder (machine, process), so that a second
  * command can say who runs it, and so that a holder killed on this machine is replaced at once instead of after the
  * lease ran out. Fencing is the token: commit.lua refuses whoever lost the lease.
  */
 import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
 import type { Redis } from '../redis/client.ts';
 import { AppError } from '../errors.ts';
-import { isProcessGone } from '../process-gone.ts';
+import { hostOf, isProcessGone, thisMachine } from '../process-gone.ts';
 import type { Names } from '../redis/names.ts';
 
 export type Lease = {
@@ -43,7 +42,7 @@ export async function takeLease(
   { leaseMs, renewEveryMs }: LeaseTiming = defaultTiming,
 ): Promise<Lease> {
   const name = names.lease(batchId);
-  const token = `${hostname()} ${process.pid} ${randomBytes(8).toString('hex')}`;
+  const token = `${thisMachine()} ${process.pid} ${randomBytes(8).toString('hex')}`;
   // Before Redis has it: another run in this process may see it there sooner than we hear that it is ours.
   heldHere.add(token);
   try {
@@ -104,11 +103,11 @@ export async function isHeld(redis: Redis, names: Names, batchId: string): Promi
 }
 
 function isDead(holder: string): boolean {
-  const [host, pid] = holder.split(' ');
-  return isProcessGone(host, pid, heldHere.has(holder));
+  const [machine, pid] = holder.split(' ');
+  return isProcessGone(machine, pid, heldHere.has(holder));
 }
 
 function alreadyRunning(batchId: string, holder: string): string {
-  const [host, pid] = holder.split(' ');
-  return `${batchId} is already running (process ${pid} on ${host}); see it with: nightshift status`;
+  const [machine = '', pid] = holder.split(' ');
+  return `${batchId} is already running (process ${pid} on ${hostOf(machine)}); see it with: nightshift status`;
 }

@@ -11,7 +11,9 @@ import { parseJson } from '../provider/answer.ts';
 import { AppError, messageOf, systemErrorCode } from '../errors.ts';
 import type { BatchSummary } from '../ledger/store.ts';
 import type { BatchRecord } from './batch.ts';
+import { otherLedgers } from './ledgers.ts';
 import { diskError } from './result-file.ts';
+import { moneyOf } from './spent.ts';
 
 const manifestSchema = z.object({
   batchId: z.string(),
@@ -25,20 +27,24 @@ const wholeSchema = z.object({
   status: z.enum(['finalizing', 'completed', 'cancelling', 'cancelled']),
   input: z.object({ lines: z.number() }),
   counts: z.object({ completed: z.number(), failed: z.number() }),
-  files: z.object({ outputBytes: z.number(), errorBytes: z.number() }),
+  // Manifests of earlier versions have no `lines`.
+  files: z.object({ lines: z.number().optional(), outputBytes: z.number(), errorBytes: z.number() }),
 });
 export type WholeFiles = { completed: number; failed: number; outputBytes: number; errorBytes: number };
 
 /**
  * What the files hold, when the manifest says that every line is in them; else null. It is the last word: it was on
  * disk before the files were touched again, while a Redis that lost its last second in a power cut may know less.
+ * That every line has ended does not say so: workers may have ended lines that nobody has collected yet.
  */
 export async function readWholeFiles(file: string): Promise<WholeFiles | null> {
   const text = await readFile(file, 'utf8').catch(() => '');
   const parsed = wholeSchema.safeParse(parseJson(text));
   if (!parsed.success) return null;
-  const { counts, files, input } = parsed.data;
-  return counts.completed + counts.failed === input.lines ? { ...counts, ...files } : null;
+  const { status, counts, input } = parsed.data;
+  // Without `lines`: all but `cancelling` are written only once every line is in the files.
+  const { lines = status === 'cancelling' ? 0 : input.lines, ...sizes } = parsed.data.files;
+  return lines === input.lines && counts.completed + counts.failed === input.lines ? { ...counts, ...sizes } : null;
 }
 
 /** What the next run needs to know, or null when there is no manifest. Errors: `input` when the file is none of ours. */
@@ -67,6 +73,20 @@ export async function readManifest(file: string): Promise<ManifestAnchor | null>
       },
     );
   }
+}
+
+/**
+ * Before anything of a batch is written: its files may have been moved away, and their places be another batch's by now.
+ * Errors: `input`, naming that one.
+ */
+export async function refuseOtherManifest({ batchId, manifestFile }: BatchRecord): Promise<void> {
+  const there = await readManifest(manifestFile);
+  if (!there || there.batchId === batchId) return;
+  throw new AppError(
+    'input',
+    `${manifestFile} belongs to ${there.batchId}, not to ${batchId}, whose files were moved away: nothing was written. ` +
+      'Put those back, and move the others away, to go on with it',
+  );
 }
 
 /** Replaces the batch's manifest: for whoever holds its lease. Errors: `disk`. */
@@ -121,6 +141,8 @@ async function writeWhole(file: string, record: BatchRecord, ledger: BatchSummar
 }
 
 export function manifestOf(record: BatchRecord, ledger: BatchSummary) {
+  const { costNanoUsd, possiblyBilled } = moneyOf(record, ledger);
+  const others = otherLedgers(record);
   return {
     batchId: record.batchId,
     name: record.name,
@@ -147,12 +169,15 @@ export function manifestOf(record: BatchRecord, ledger: BatchSummary) {
       cachedTokens: ledger.cachedTokens,
       reasoningTokens: ledger.reasoningTokens,
     },
-    costUsd: usd(ledger.costNanoUsd),
+    costUsd: usd(costNanoUsd),
     costUnknown: ledger.costUnknown,
-    possiblyBilled: ledger.possiblyBilled,
+    possiblyBilled,
+    // Of all else that is counted in rows, this manifest then has only what this ledger has.
+    ...(others.length > 0 && { otherLedgers: others }),
     files: {
       output: record.outputFile,
       errors: record.errorFile,
+      lines: record.collected.lines,
       outputBytes: record.collected.outputBytes,
       errorBytes: record.collected.errorBytes,
     },

@@ -3,11 +3,13 @@
  * here and in Redis does not grow with the file.
  *
  * Its checkpoint is a low-water mark: everything before it is done. It moves when the oldest chunk's done bits are all
- * set. A resumed producer starts there and enqueues again whatever is not done; chunks that are still queued are
+ * set. A line that cannot end for hours (it waits for an approval) holds up the mark, and nothing else: what is done
+ * behind it takes no room (open-chunks.ts). A resumed producer starts there and enqueues again whatever is not done; chunks that are still queued are
  * recognised by their job id, lines that are done by their bit. So there is nothing to lose between an enqueue and a
  * checkpoint, and a queue that lost a job is mended by the sweep. Chunks that are done whole are not enqueued: of a
  * batch that is tried again most lines are.
  */
+import assert from 'node:assert/strict';
 import type { Redis } from '../redis/client.ts';
 import { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
@@ -16,6 +18,7 @@ import type { BatchRecord } from './batch.ts';
 import { readDoneBits } from './done-bits.ts';
 import type { InputFile } from './input.ts';
 import { readChunks, type Chunk } from './lines.ts';
+import { createOpenChunks, lineBehind, type OpenChunk, type Place } from './open-chunks.ts';
 
 export type EnqueueChunks = (chunks: Pick<Chunk, 'firstLine' | 'text'>[]) => Promise<void>;
 
@@ -43,7 +46,7 @@ export type ProducerOptions = {
 export type ProducerWindow = {
   /** Lines between the file and the collector: queued, in flight or uncollected. */
   lines: number;
-  /** Their bytes as requests. */
+  /** Of the chunks that are not done: their requests wait in the queue. */
   bytes: number;
   linesPerChunk: number;
   bytesPerChunk: number;
@@ -62,20 +65,13 @@ const checkpointEveryMs = 500;
 const defaultSweepEveryMs = 5000;
 /** A job that vanishes more often than crashes explain would vanish for ever. */
 const mostLosses = 10;
-const chunksPerSweep = 50;
-
-type Open = Pick<Chunk, 'firstLine' | 'lineCount' | 'requestCount' | 'offset' | 'endOffset'> & {
-  bytes: number;
-  losses: number;
-  isDone: boolean;
-};
+const chunksPerSweep = 100;
 
 export function createProducer(options: ProducerOptions): Producer {
   const { redis, names, batch, input, log } = options;
   const window = options.window ?? defaultWindow;
   const sweepEveryMs = options.sweepEveryMs ?? defaultSweepEveryMs;
-  const open: Open[] = [];
-  let openBytes = 0;
+  const open = createOpenChunks();
   /** Requests that were not done when they were read; and what had ended before that the collector will tell of. */
   let enqueued = 0;
   const endedBefore = batch.counts.completed + batch.counts.failed;
@@ -94,36 +90,40 @@ export function createProducer(options: ProducerOptions): Producer {
     });
   }
 
-  async function isDone(chunk: Open): Promise<boolean> {
-    return (
-      chunk.isDone ||
-      countDone(await readDoneBits(redis, names.done(batch.batchId), chunk), chunk) === chunk.requestCount
-    );
+  /** Those of the chunks that are done. They lie close together: their bits are read in one go. */
+  async function doneOf(chunks: OpenChunk[]): Promise<OpenChunk[]> {
+    const done = await readDone(chunks);
+    return chunks.filter((chunk) => countDone(done, chunk) === chunk.requestCount);
   }
 
-  let movedAt = performance.now();
-  async function moveLowWater(): Promise<void> {
-    movedAt = performance.now();
-    let last: Open | undefined;
-    for (let head = open[0]; head && (await isDone(head)); head = open[0]) {
-      open.shift();
-      openBytes -= head.bytes;
-      lowRequests += head.requestCount;
-      last = head;
-    }
-    if (!last) return;
+  function readDone(chunks: Place[]): Promise<(line: number) => boolean> {
+    const [first, last] = [chunks[0], chunks.at(-1)];
+    assert(first && last, 'some chunks are asked for');
+    const range = { firstLine: first.firstLine, lineCount: lineBehind(last) - first.firstLine };
+    return readDoneBits(redis, names.done(batch.batchId), range);
+  }
+
+  let lookedAt = performance.now();
+  /** Makes room for what has been done meanwhile, and moves the low-water mark. */
+  async function look(): Promise<void> {
+    lookedAt = performance.now();
+    const done = await Promise.all(open.nextStretches().map(doneOf));
+    open.finish(done.flat());
+    const head = open.takeDone();
+    if (!head) return;
+    lowRequests += head.requestCount;
     // Totals, not increments: a command that is sent again after a broken connection does no harm.
-    const lowLine = last.firstLine + last.lineCount;
-    await redis.hset(names.batch(batch.batchId), { lowOffset: last.endOffset, lowLine, lowRequests });
+    const mark = { lowOffset: head.endOffset, lowLine: lineBehind(head), lowRequests };
+    await redis.hset(names.batch(batch.batchId), mark);
   }
 
   let sweptAt = performance.now();
   async function sweep(): Promise<void> {
     if (performance.now() - sweptAt < sweepEveryMs) return;
     sweptAt = performance.now();
-    for (const chunk of open.slice(0, chunksPerSweep)) {
+    for (const chunk of open.nextUndone(chunksPerSweep)) {
       // In this order: a job that ends between the two questions has set its bits by then.
-      if (chunk.isDone || !(await options.isLost(chunk.firstLine)) || (await isDone(chunk))) continue;
+      if (!(await options.isLost(chunk.firstLine)) || (await doneOf([chunk])).length > 0) continue;
       chunk.losses += 1;
       if (chunk.losses > mostLosses) throw lostTooOften(chunk);
       log.warn({ batchId: batch.batchId, line: chunk.firstLine }, 'the queue lost a job; enqueued again');
@@ -148,9 +148,9 @@ export function createProducer(options: ProducerOptions): Producer {
   let heldBytes = 0;
 
   function hasRoom(): boolean {
-    if (open.length + held.length === 0) return true;
+    if (open.count() + held.length === 0) return true;
     const outstanding = endedBefore + enqueued + heldRequests - collected;
-    return outstanding < window.lines && openBytes + heldBytes < window.bytes;
+    return outstanding < window.lines && open.sizeBytes() + heldBytes < window.bytes;
   }
 
   async function flush(): Promise<void> {
@@ -162,26 +162,14 @@ export function createProducer(options: ProducerOptions): Producer {
 
   /** Returns those that have anything left to do. */
   async function openAll(chunks: Chunk[]): Promise<Chunk[]> {
-    const [first, last] = [chunks[0], chunks.at(-1)];
-    if (!first || !last) return [];
-    const range = { firstLine: first.firstLine, lineCount: last.firstLine + last.lineCount - first.firstLine };
-    const done = await readDoneBits(redis, names.done(batch.batchId), range);
+    if (chunks.length === 0) return [];
+    const done = await readDone(chunks);
     return chunks.filter((chunk) => {
-      const doneCount = countDone(done, chunk);
-      const isWhole = doneCount === chunk.requestCount;
-      enqueued += chunk.requestCount - doneCount;
-      const before = open.at(-1);
-      if (isWhole && before?.isDone) {
-        // One for all of them: only what is not done yet is to count here.
-        before.lineCount += chunk.lineCount;
-        before.requestCount += chunk.requestCount;
-        before.endOffset = chunk.endOffset;
-        return false;
-      }
-      const bytes = isWhole ? 0 : chunk.endOffset - chunk.offset;
       const { text: _, ...place } = chunk;
-      open.push({ ...place, bytes, losses: 0, isDone: isWhole });
-      openBytes += bytes;
+      const doneCount = countDone(done, place);
+      const isWhole = doneCount === place.requestCount;
+      enqueued += place.requestCount - doneCount;
+      open.add(place, isWhole);
       return !isWhole;
     });
   }
@@ -195,20 +183,20 @@ export function createProducer(options: ProducerOptions): Producer {
       heldBytes += chunk.endOffset - chunk.offset;
       if (held.length < chunksPerEnqueue && hasRoom()) continue;
       await flush();
-      if (performance.now() - movedAt > checkpointEveryMs) await moveLowWater();
+      if (performance.now() - lookedAt > checkpointEveryMs) await look();
       while (!hasRoom()) {
         await pause();
         if (signal.aborted) return;
-        await moveLowWater();
+        if (!hasRoom()) await look();
         await sweep();
       }
     }
     await flush();
-    while (open.length > 0) {
-      await moveLowWater();
+    while (open.count() > 0) {
+      await look();
       await sweep();
       if (signal.aborted) return;
-      if (open.length > 0) await pause();
+      if (open.count() > 0) await pause();
     }
   }
 
@@ -227,7 +215,7 @@ function countDone(done: (line: number) => boolean, { firstLine, lineCount }: Pi
   return count;
 }
 
-function lostTooOften({ firstLine, lineCount }: Open): AppError {
+function lostTooOften({ firstLine, lineCount }: Place): AppError {
   const lines = `lines ${firstLine} to ${firstLine + lineCount - 1}`;
   return new AppError(
     'redis',

@@ -1,6 +1,7 @@
 /** Progress of a batch in words: how far, how fast, how much, how long still. Pure. */
-import { formatCount, formatDuration, formatUsd } from '../ledger/report.ts';
+import { formatCount, formatDuration } from '../ledger/report.ts';
 import type { BatchRecord } from './batch.ts';
+import { describeSpent } from './spent.ts';
 
 /** Long enough to smooth the bursts that a per-minute window makes. */
 const rateOverMs = 60_000;
@@ -34,7 +35,7 @@ export function progressOf(record: BatchRecord, perSecond: number | null): { hea
       ...(failed > 0 ? [`${formatCount(failed)} failed`] : []),
       ...(record.held > 0 ? [`${formatCount(record.held)} held for approval`] : []),
       `${formatCount(record.inputTokens + record.outputTokens)} tokens`,
-      formatUsd(record.spentNanoUsd),
+      describeSpent(record),
     ],
   };
 }

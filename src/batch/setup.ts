@@ -6,7 +6,6 @@ import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type { Redis } from '../redis/client.ts';
 import {
-  askForCsv,
   createBatch,
   isFinished,
   loadBatch,
@@ -68,13 +67,28 @@ export async function setUpBatch(setup: SetupOptions): Promise<BatchRecord> {
   return createNew(setup, files, known?.batchId ?? null);
 }
 
-/** Makes a stopped batch run again. A person's word opens retired keys, so that is for the caller. */
+/**
+ * Makes a stopped batch run again. `deadlineMs` counts from now: a pause lasts until a person or a new month ends it,
+ * and lines should not fail for that. A person's word opens retired keys, so that is for the caller.
+ */
 export async function continueBatch(
-  setup: Pick<SetupOptions, 'redis' | 'names' | 'budgetNanoUsd'>,
-  batch: BatchRecord,
+  {
+    redis,
+    names,
+    budgetNanoUsd,
+    deadlineMs,
+  }: Pick<SetupOptions, 'redis' | 'names' | 'budgetNanoUsd'> & {
+    deadlineMs: number;
+  },
+  { batchId }: Pick<BatchRecord, 'batchId'>,
 ) {
-  if (setup.budgetNanoUsd !== null) await setBudget(setup.redis, setup.names, batch.batchId, setup.budgetNanoUsd);
-  await moveBatch(setup.redis, setup.names, batch.batchId, { from: ['paused'], to: 'in_progress', stop: null });
+  if (budgetNanoUsd !== null) await setBudget(redis, names, batchId, budgetNanoUsd);
+  const batch = await loadBatch(redis, names, batchId);
+  if (batch?.status !== 'paused' && batch?.status !== 'in_progress') return;
+  // Kept as counted from its creation. Before it runs: a worker would end its lines by the old one.
+  const options = { ...batch.options, deadlineMs: Date.now() - batch.createdAtMs + deadlineMs };
+  await redis.hset(names.batch(batchId), { options: JSON.stringify(options) });
+  await moveBatch(redis, names, batchId, { from: ['paused'], to: 'in_progress', stop: null });
 }
 
 function filesOf(outDir: string, name: string) {
@@ -107,7 +121,7 @@ async function createNew(
       name: setup.name,
       total: validation.total,
       ledgerId: setup.store.id,
-      options,
+      options: { ...options, providers: [...new Set(setup.keyring.keys.map(({ provider }) => provider.name))] },
       budgetNanoUsd: setup.budgetNanoUsd,
     });
     const record = await loadBatch(redis, names, batchId);
@@ -156,6 +170,12 @@ async function invalidInput(input: InputFile, validation: Validation): Promise<A
 async function beginCsv({ redis, names }: SetupOptions, batch: BatchRecord): Promise<BatchRecord> {
   refuseToOverwrite([answersFileOf(batch)]);
   return askForCsv(redis, names, batch);
+}
+
+export async function askForCsv(redis: Redis, names: Names, batch: BatchRecord): Promise<BatchRecord> {
+  const options = { ...batch.options, csv: true };
+  await redis.hset(names.batch(batch.batchId), { options: JSON.stringify(options) });
+  return { ...batch, options };
 }
 
 function csvFiles({ outDir, name, options }: SetupOptions): string[] {

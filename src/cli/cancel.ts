@@ -7,9 +7,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { cancelBatch, isFinished, loadBatch, type BatchRecord } from '../batch/batch.ts';
 import { findBatch } from '../batch/find.ts';
+import { isElsewhere, sayElsewhere } from '../batch/ledgers.ts';
 import { isHeld } from '../batch/lease.ts';
 import { reopenBatchInput } from '../batch/render.ts';
 import { assertSameInput } from '../batch/setup.ts';
+import { readSpent } from '../batch/spent.ts';
 import { AppError } from '../errors.ts';
 import { createKeyring } from '../keys/keyring.ts';
 import { openSqliteLedger } from '../ledger/sqlite.ts';
@@ -133,7 +135,8 @@ async function finishHere({ session, store, batch, options }: Cancel): Promise<b
 }
 
 async function report({ store, batch, options }: Cancel): Promise<number> {
-  const ledger = await store.batchSummary(batch.batchId);
+  if (isElsewhere(batch, store)) say(sayElsewhere(batch, store));
+  const ledger = await readSpent(batch, store);
   reportRun({ record: batch, ledger }, { json: options.json ?? false, simulated: false });
   return 0;
 }

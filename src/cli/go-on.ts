@@ -4,8 +4,10 @@ import { answersFileOf, writeAnswersCsv } from '../batch/answers-csv.ts';
 import { isFinished, loadBatch, type BatchRecord } from '../batch/batch.ts';
 import type { InputFile } from '../batch/input.ts';
 import { takeFinished } from '../batch/finished.ts';
+import { isElsewhere, sayElsewhere } from '../batch/ledgers.ts';
 import { writeManifest } from '../batch/manifest.ts';
 import { continueBatch } from '../batch/setup.ts';
+import { readSpent } from '../batch/spent.ts';
 import { AppError } from '../errors.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import { registerKeys, reopenKeys } from '../keys/standing.ts';
@@ -49,7 +51,8 @@ export async function goOn(of: GoOn): Promise<number> {
   if (isFinished(batch) && !of.begin) return sayFinished(of);
   const prepare = async () => {
     await of.begin?.();
-    await continueBatch({ redis: redis.client, names, budgetNanoUsd: options.budget ?? null }, batch);
+    const { deadlineMs } = config;
+    await continueBatch({ redis: redis.client, names, budgetNanoUsd: options.budget ?? null, deadlineMs }, batch);
     const reopened = await reopenKeys(redis.client, names, keyring.keys);
     if (reopened.length > 0) say(`Trying again keys that were retired: ${reopened.join(', ')}.`);
     const done = batch.counts.completed + batch.counts.failed;
@@ -103,16 +106,18 @@ async function sayFinished({ session, store, batch: found, options }: GoOn): Pro
   const { config, redis, names, log } = session;
   await using finished = await takeFinished(redis.client, names, found);
   const { batch, isOurs } = finished;
+  const hasLedger = !isElsewhere(batch, store);
   if (isOurs) {
     const lacksTable = batch.options.csv && !existsSync(answersFileOf(batch));
     if (lacksTable) await writeAnswersCsv(batch, config.prices);
     // What a full disk kept out of the ledger at the end is still in Redis.
-    await createLedgerDrain({ redis: redis.client, names, batchId: batch.batchId, store, log }).flush();
+    if (hasLedger) await createLedgerDrain({ redis: redis.client, names, batchId: batch.batchId, store, log }).flush();
   }
-  const ledger = await store.batchSummary(batch.batchId);
   // And what a crash kept out of the manifest.
-  if (isOurs) await writeManifest(batch, ledger);
+  if (isOurs && hasLedger) await writeManifest(batch, await store.batchSummary(batch.batchId));
+  const ledger = await readSpent(batch, store);
   const was = batch.status === 'completed' ? 'is completed already' : 'was cancelled';
   say(`${batch.name} ${was}; nothing was sent.`);
+  if (!hasLedger) say(sayElsewhere(batch, store));
   return reportRun({ record: batch, ledger }, { json: options.json ?? false, simulated: options.simulate ?? false });
 }

@@ -2,19 +2,21 @@
 import { answersFileOf } from '../batch/answers-csv.ts';
 import { isFinished, type BatchRecord } from '../batch/batch.ts';
 import { usd } from '../batch/manifest.ts';
+import { otherLedgers } from '../batch/ledgers.ts';
+import { moneyOf, type Spent } from '../batch/spent.ts';
 import { AppError } from '../errors.ts';
 import { formatCost, formatCount } from '../ledger/report.ts';
-import type { BatchSummary } from '../ledger/store.ts';
 
 /** As after an interruption: the same command goes on. */
 const notFinished = 130;
 
-type Ended = { record: BatchRecord; ledger: BatchSummary };
+type Ended = { record: BatchRecord; ledger: Spent };
 
 export function reportRun(
   { record, ledger }: Ended,
   options: { json: boolean; simulated: boolean; interrupted?: boolean },
 ): number {
+  const { costNanoUsd, possiblyBilled } = moneyOf(record, ledger);
   const stop = options.interrupted ? { code: 'interrupted' as const, cause: 'interrupted' } : record.stop;
   const answers = record.options.csv && isFinished(record) ? answersFileOf(record) : null;
   if (options.json) {
@@ -23,8 +25,8 @@ export function reportRun(
       name: record.name,
       status: record.status,
       counts: { total: record.total, ...record.counts },
-      costUsd: usd(ledger.costNanoUsd),
-      possiblyBilled: ledger.possiblyBilled,
+      costUsd: usd(costNanoUsd),
+      possiblyBilled,
       outputFile: record.outputFile,
       errorFile: record.errorFile,
       manifestFile: record.manifestFile,
@@ -44,10 +46,11 @@ export function reportRun(
     const codes = Object.entries(record.errorCodes).toSorted(([, a], [, b]) => b - a);
     say(`  failed: ${codes.map(([code, count]) => `${code} ${formatCount(count)}`).join(', ')}`);
   }
-  if (ledger.possiblyBilled > 0) {
-    say(`  possibly billed: ${formatCount(ledger.possiblyBilled)} calls whose answer was lost to a crash`);
+  if (possiblyBilled > 0) {
+    say(`  possibly billed: ${formatCount(possiblyBilled)} calls whose answer was lost to a crash`);
   }
-  say(`  used      ${tokens}, ${formatCost(ledger)}`);
+  say(`  used      ${tokens}, ${formatCost({ ...ledger, costNanoUsd })}`);
+  for (const place of otherLedgers(record)) say(`  ledger    a part is not here; it was in ${place}`);
   say(`  output    ${record.outputFile}`);
   if (failed > 0) say(`  errors    ${record.errorFile}`);
   if (answers) say(`  answers   ${answers}`);

@@ -1,7 +1,7 @@
 /** `nightshift run` and `nightshift resume`: a file of prompts in, a file of answers out. */
 import path from 'node:path';
 import { Option, type Command } from 'commander';
-import { priorities, type BatchOptions, type Priority } from '../batch/batch.ts';
+import { priorities, type NewBatch, type Priority } from '../batch/batch.ts';
 import { findBatch } from '../batch/find.ts';
 import type { InputFile } from '../batch/input.ts';
 import { openBatchInput, reopenBatchInput } from '../batch/render.ts';
@@ -176,7 +176,7 @@ async function resume(nameOrId: string | undefined, options: RunOptions): Promis
   }
 }
 
-function batchOptions(options: RunOptions, config: Config, input: InputFile): BatchOptions {
+function batchOptions(options: RunOptions, config: Config, input: InputFile): NewBatch['options'] {
   return {
     model: options.model ?? null,
     attempts: options.attempts ?? config.attempts,

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { BatchRecord } from '../batch/batch.ts';
 import { findBatch, listBatches } from '../batch/find.ts';
 import { describeProgress } from '../batch/progress.ts';
+import { knownNanoUsd } from '../batch/spent.ts';
 import { formatCount, formatUsd } from '../ledger/report.ts';
 import type { Globals } from './main.ts';
 import { configOf, openSession } from './session.ts';
@@ -48,8 +49,10 @@ function toJson(record: BatchRecord) {
     stopped_by: record.stop,
     created_at: Math.floor(record.createdAtMs / 1000),
     request_counts: { total: record.total, ...record.counts },
-    cost_usd: record.spentNanoUsd / 1e9,
+    cost_usd: knownNanoUsd(record) / 1e9,
     possibly_billed: record.possiblyBilled,
+    // At most, and beside `cost_usd`: a budget counts both.
+    possibly_billed_usd: record.unsureNanoUsd / 1e9,
     held: record.held,
     input_file: record.inputFile,
     output_file: record.outputFile,
@@ -77,8 +80,9 @@ function cancelledLines(record: BatchRecord): string {
 }
 
 function table(records: BatchRecord[]): string {
-  // Most have none but the usual one, and then it is not worth a column.
+  // Most have none but the usual one, and then it is not worth a column; nor is what may have been billed, without a crash.
   const hasPriorities = records.some(({ options }) => options.priority !== 'normal');
+  const hasUnsure = records.some(({ unsureNanoUsd }) => unsureNanoUsd > 0);
   const right = (title: string) => ({ title, align: 'right' as const });
   return renderTable(
     [
@@ -89,6 +93,7 @@ function table(records: BatchRecord[]): string {
       right('Completed'),
       right('Failed'),
       right('Cost'),
+      ...(hasUnsure ? [right('Possibly billed')] : []),
       { title: 'Created' },
     ],
     records.map((record) => [
@@ -98,7 +103,8 @@ function table(records: BatchRecord[]): string {
       formatCount(record.total),
       formatCount(record.counts.completed),
       formatCount(record.counts.failed),
-      formatUsd(record.spentNanoUsd),
+      formatUsd(knownNanoUsd(record)),
+      ...(hasUnsure ? [record.unsureNanoUsd > 0 ? `up to ${formatUsd(record.unsureNanoUsd)}` : ''] : []),
       new Date(record.createdAtMs).toISOString().slice(0, 16).replace('T', ' '),
     ]),
   );

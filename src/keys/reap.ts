@@ -14,7 +14,10 @@ import type { Settle } from './settle.ts';
 export type Reaping = { redis: Redis; names: Names; settle: Settle; log: Log };
 
 /** Settles the intents of senders that `isDead` says are gone. Returns how many calls were given up. */
-export async function reapIntents(reaping: Reaping, isDead: (workerId: string) => boolean): Promise<number> {
+export async function reapIntents(
+  reaping: Reaping,
+  isDead: (workerId: string, intent: Intent) => boolean,
+): Promise<number> {
   const { redis, names } = reaping;
   let reaped = 0;
   let cursor = '0';
@@ -23,7 +26,7 @@ export async function reapIntents(reaping: Reaping, isDead: (workerId: string) =
     cursor = next;
     for (let index = 0; index + 1 < fields.length; index += 2) {
       const intent = parseIntent(fields[index] as string, fields[index + 1] as string);
-      if (isDead(intent.workerId) && (await reapIntent(reaping, intent))) reaped += 1;
+      if (isDead(intent.workerId, intent) && (await reapIntent(reaping, intent))) reaped += 1;
     }
   } while (cursor !== '0');
   return reaped;

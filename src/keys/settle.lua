@@ -26,6 +26,7 @@
 -- looked at again, which the done bit makes harmless: the result is appended only by whoever turns the bit from 0 to 1.
 -- (An end that nobody wrote before, of a call without an intent: Redis lost its last second. It is booked after all.)
 -- A call given up as `unknown` leaves its cost in `reaped`, so that a sender who was only asleep can still correct it.
+-- Until then it is spent, so that a budget holds, and also in the batch's `unsure`: the part of `spent` that is no known cost.
 --
 -- Many answers, few writes: what only adds up (money, counters, tokens in a slice of the window) is summed over all items
 -- and written once at the end (sums.lua).
@@ -160,7 +161,9 @@ local function settleCall(item)
     -- Given up before, and yet here is the answer: the real cost takes the place of the assumed one. As an attempt it
     -- was counted then.
     redis.call('HDEL', KEYS[3], item.attempt)
-    bookMoney(item, key, 0, (item.release and 0 or item.cost or assumed) - assumed)
+    local known = item.release and 0 or item.cost
+    bookMoney(item, key, 0, (known or assumed) - assumed)
+    if known then add(batchHash(item), 'unsure', -assumed) end
     book(item)
     if item.ledger then add(batchHash(item), 'possiblyBilled', -1) end
     return 1, '', 0, false
@@ -178,6 +181,7 @@ local function settleCall(item)
     bookMoney(item, key, intent.cost, 0)
   elseif item.unknown then
     bookMoney(item, key, intent.cost, intent.cost)
+    add(batchHash(item), 'unsure', intent.cost)
     redis.call('HSET', KEYS[3], item.attempt, int(intent.cost))
     redis.call('PEXPIRE', KEYS[3], 86400000)
     add(batchHash(item), 'possiblyBilled', 1)

@@ -3,6 +3,7 @@
  * processes. SQLite answers synchronously; the interface does not, so that callers fit any store.
  */
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite';
 import { AppError } from '../errors.ts';
 import { ledgerOutcomes, type LedgerEntry, type LedgerOutcome } from './entry.ts';
@@ -72,6 +73,7 @@ export function openSqliteLedger(file: string): LedgerStore {
   const insert = database.prepare(insertSql);
   return {
     id: String(database.prepare('select id from identity').get()?.['id']),
+    directory: path.dirname(path.resolve(file)),
     async insert(entries) {
       if (entries.length === 0) return;
       inTransaction(file, database, 'immediate', () => {

@@ -58,6 +58,8 @@ export type BatchSummary = Totals & {
 export type LedgerStore = {
   /** This ledger's own, for ever: batches carry it, so that several ledgers can share a Redis. */
   readonly id: string;
+  /** The data directory that it is in, absolute: for who looks for it. */
+  readonly directory: string;
   /**
    * Inserts all or none; durable when it resolves. An attempt id that is there already stays as it is, except that an
    * `unknown` row gives way to a known outcome. Errors: AppError `disk`.

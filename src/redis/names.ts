@@ -17,8 +17,8 @@ export function createNames(namespace: string) {
     announced: `${tag}:keys`,
     /** String with expiry: somebody has just said that. */
     announcing: (what: string) => `${tag}:keys:${what}`,
-    /** String with expiry: a worker of that machine looks for dead ones. */
-    burying: (host: string) => `${tag}:workers:${host}`,
+    /** String with expiry: a worker of that machine (process-gone.ts) looks for dead ones. */
+    burying: (machine: string) => `${tag}:workers:${machine}`,
     /** Hash: the sliding window of one quota bucket. */
     bucket: (bucketId: string) => `${tag}:bucket:${bucketId}`,
     /** Hash: line reference → intent of the call that is in flight for it. */

@@ -41,7 +41,8 @@ const rows: Row[] = [
   },
   { when: /\b(NOAUTH|WRONGPASS)\b/, code: 'redis', what: 'now wants another password', cure: 'correct it in the URL' },
   {
-    when: /^(LOADING|MASTERDOWN|CLUSTERDOWN|BUSY)\b/,
+    // Without replicas also a script's words, in the middle.
+    when: /^(LOADING|MASTERDOWN|CLUSTERDOWN|BUSY)\b|\bNOREPLICAS\b/,
     code: 'redis',
     what: 'is not ready to serve',
     cure: 'wait until it is',

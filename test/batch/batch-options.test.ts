@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { askForCsv, createBatch, loadBatch } from '../../src/batch/batch.ts';
+import { createBatch, loadBatch } from '../../src/batch/batch.ts';
+import { askForCsv } from '../../src/batch/setup.ts';
 import { testRedis } from '../support/redis.ts';
 
 const redis = testRedis();

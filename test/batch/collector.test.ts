@@ -391,8 +391,8 @@ describe('a disk that takes nothing more', () => {
     await once(limited, 'close');
     expect(said).toMatch(/^disk: cannot write .*output\.jsonl: .*ulimit -f/);
     const { outputFile, collected } = await batch.record();
-    expect(collected.lines).toBe(0);
-    expect((await readFile(outputFile)).length).toBeGreaterThan(0);
+    expect(collected.lines).toBeLessThan(results.length);
+    expect((await readFile(outputFile)).length).toBeGreaterThan(collected.outputBytes);
     await collectAll(await batch.collector());
     expect(await batch.files()).toEqual(expectedFiles(results));
   });

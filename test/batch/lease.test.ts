@@ -1,8 +1,10 @@
+import { spawnSync } from 'node:child_process';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { Redis } from 'ioredis';
 import { describe, expect, it, onTestFinished, test } from 'vitest';
 import { takeLease, type Lease, type LeaseTiming } from '../../src/batch/lease.ts';
+import { thisMachine } from '../../src/process-gone.ts';
 import { startProcess } from '../support/process.ts';
 import { testRedis } from '../support/redis.ts';
 import { startRedisServer } from '../support/redis-server.ts';
@@ -23,13 +25,17 @@ async function take(batchId: string, timing?: LeaseTiming): Promise<Lease> {
 
 const isLost = async (lease: Lease) => (await Promise.race([lease.lost.then(() => 'lost'), client.ping()])) === 'lost';
 
+/** A PID namespace of its own, as a container has, under the same host name. */
+const isolated = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'];
+const canIsolate = spawnSync('unshare', [...isolated.slice(1), 'true']).status === 0;
+
 const holder = path.join(import.meta.dirname, 'lease-holder.ts');
 
 describe('the lease on a batch', () => {
-  it('names host and process, and expires by itself', async () => {
+  it('names machine and process, and expires by itself', async () => {
     const batchId = newId();
     const lease = await take(batchId);
-    expect(lease.token).toMatch(new RegExp(`^${hostname()} ${process.pid} [0-9a-f]{16}$`));
+    expect(lease.token).toMatch(new RegExp(`^${thisMachine()} ${process.pid} [0-9a-f]{16}$`));
     expect(await client.get(names.lease(batchId))).toBe(lease.token);
     expect(await client.pttl(names.lease(batchId))).toBeGreaterThan(0);
   });
@@ -74,8 +80,25 @@ describe('the lease on a batch', () => {
 
   it('is taken over from an earlier life with the same process id', async () => {
     const batchId = newId();
-    await client.set(names.lease(batchId), `${hostname()} ${process.pid} 0123456789abcdef`);
+    await client.set(names.lease(batchId), `${thisMachine()} ${process.pid} 0123456789abcdef`);
     await take(batchId);
+  });
+
+  it('is left to a process of another machine with the same name and process id', async () => {
+    const batchId = newId();
+    for (const machine of [hostname(), `${hostname()}.00000000`]) {
+      await client.set(names.lease(batchId), `${machine} ${process.pid} 0123456789abcdef`);
+      const message = expect.stringContaining(`(process ${process.pid} on ${hostname()})`);
+      await expect(takeLease(client, names, batchId)).rejects.toMatchObject({ message });
+    }
+  });
+
+  it.skipIf(!canIsolate)('is left to a living process that the asking one cannot see', async () => {
+    const batchId = newId();
+    const lease = await take(batchId);
+    const child = startProcess([holder, url, namespace, batchId], { through: isolated });
+    await child.waitForOutput(/is already running/);
+    expect(await client.get(names.lease(batchId))).toBe(lease.token);
   });
 
   it('goes to one of many who ask at once, on connections of their own', async () => {

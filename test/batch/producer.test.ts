@@ -163,30 +163,43 @@ describe('the window', () => {
     expect(running.enqueued.size).toBe(150);
   });
 
-  it('holds so many bytes, also where one line never ends: what is open stays bounded', async () => {
+  it('holds so many bytes of what is not done, and goes on behind a line that does not end', async () => {
     const setup = await setUp(linesOf(400));
     const bytes = 600;
     const running = await start(setup, { window: { ...wide, bytes } });
-    await waitFor(() => running.enqueued.size > 30);
-    const ended = new Set<number>();
-    // All but the first line; until nothing more comes although everything else is collected.
-    for (let size = -1; size !== running.enqueued.size;) {
-      size = running.enqueued.size;
-      for (const line of running.enqueued.keys()) {
-        if (line === 1 || ended.has(line)) continue;
-        ended.add(line);
-        await running.end(line);
-      }
-      // Time for a tick of the producer's: its own reads and writes go over the same connection.
-      for (let turn = 0; turn < 30; turn += 1) await client.ping();
-    }
-    const sent = [...running.enqueued.values()].reduce((sum, line) => sum + line.length + 1, 0);
-    expect(sent).toBeGreaterThanOrEqual(bytes);
-    expect(sent).toBeLessThan(bytes + 5 * 15);
+    const ended = new Set([1]);
+    await waitFor(
+      async () => {
+        for (const line of running.enqueued.keys()) if (!ended.has(line)) await running.end(ended.add(line) && line);
+        return ended.size === 400;
+      },
+      { what: 'all lines but the first have ended' },
+    );
+    expect((await setup.batch.record()).lowWater.line).toBe(1);
+    const shortestBytes = '{"line":1}\n'.length;
+    expect(running.mostOutstanding()).toBeLessThan(bytes / shortestBytes + wide.linesPerChunk);
     await running.end(1);
-    const later = workOff(running, (open) => open.filter((line) => !ended.has(line) && line !== 1));
-    await later;
-    expect(running.enqueued.size).toBe(400);
+    await running.done;
+    expect((await setup.batch.record()).lowWater).toMatchObject({ line: 401, requests: 400 });
+  });
+
+  it('goes on among lines that do not end, however they lie', async () => {
+    const setup = await setUp(linesOf(600));
+    const running = await start(setup, { window: { ...wide, lines: 100, bytes: 3000 } });
+    const isHeld = (line: number) => line <= 12 || line % 40 === 0;
+    const ended = new Set<number>();
+    await waitFor(
+      async () => {
+        for (const line of running.enqueued.keys()) {
+          if (!isHeld(line) && !ended.has(line)) await running.end(ended.add(line) && line);
+        }
+        return running.enqueued.size === 600;
+      },
+      { what: 'every line is enqueued' },
+    );
+    await workOff(running, (open) => open.filter((line) => !ended.has(line)));
+    expect(running.chunks).toHaveLength(600 / wide.linesPerChunk);
+    expect((await setup.batch.record()).lowWater).toMatchObject({ line: 601, requests: 600 });
   });
 
   it('lets one chunk through, however large', async () => {
@@ -402,6 +415,20 @@ describe('a queue', () => {
     // Only what was lost.
     expect(new Set(running.chunks.slice(3))).toEqual(new Set([6]));
     await workOff(running);
+  });
+
+  it('that lost a job gets it again, however many held ones lie before it', async () => {
+    const lost = 290;
+    const setup = await setUp(linesOf(300));
+    const running = await start(setup, {
+      window: { ...wide, linesPerChunk: 1 },
+      sweepEveryMs: 0,
+      isLost: (firstLine) => Promise.resolve(firstLine === lost && timesOf(lost) === 1),
+    });
+    const timesOf = (line: number) => running.chunks.filter((firstLine) => firstLine === line).length;
+    await waitFor(() => timesOf(lost) === 2, { what: 'the lost job is enqueued again' });
+    await workOff(running);
+    expect(running.chunks).toHaveLength(301);
   });
 
   it('that has ended a job does not get it again', async () => {

@@ -16,9 +16,12 @@ function startsOf(args: string[], env: NodeJS.ProcessEnv = {}) {
   return said.map(([, pid, option]) => ({ isSameProcess: Number(pid) === ran.pid, option }));
 }
 
-test.each(['run', 'resume', 'retry', 'worker'])('%s starts anew in its process, with less room for new objects', (name) => {
-  expect(startsOf([name]).slice(1)).toEqual([{ isSameProcess: true, option: '--max-semi-space-size=16' }]);
-});
+test.each(['run', 'resume', 'retry', 'worker'])(
+  '%s starts anew in its process, with less room for new objects',
+  (name) => {
+    expect(startsOf([name]).slice(1)).toEqual([{ isSameProcess: true, option: '--max-semi-space-size=16' }]);
+  },
+);
 
 test('what somebody chose is left as it is, and short commands start once', () => {
   expect(startsOf(['run'], { NODE_OPTIONS: '--max-semi-space-size=64' })).toHaveLength(1);

@@ -83,6 +83,23 @@ test('bad lines are refused before anything is sent; with --skip-invalid they ar
   expect(world.truth().totals.calls).toBe(40);
 });
 
+test('a line of other white space than blanks, tabs and carriage returns is a bad line, which ends in the error file', async () => {
+  const world = await createWorld();
+  const { ids, text } = makeInput(3);
+  const white = ['\f', '\v', '\u00a0', '\ufeff', '\u2028', ' \u00a0\t'];
+  // In the middle of a chunk of lines, and as one where nothing else is left to do.
+  writeFileSync(world.file('in.jsonl'), `${white.join('\n')}\n\n \t\r\n${text}${white.join('\n')}\n`);
+  const run = world.start(['run', 'in.jsonl', '--out', 'out', '--skip-invalid', '--json']);
+  const ended = await endOf(run);
+  expectExit(ended, 1);
+  expect(summaryOf(ended).counts).toEqual({ total: 15, completed: 3, failed: 12 });
+  const { errors } = readResults(world, [...ids, ...Array.from({ length: 12 }, () => 'null')]);
+  expect(errors.map(({ error }) => error?.line).toSorted((a = 0, b = 0) => a - b)).toEqual([
+    1, 2, 3, 4, 5, 6, 12, 13, 14, 15, 16, 17,
+  ]);
+  expect(new Set(errors.map(({ error }) => error?.code))).toEqual(new Set(['invalid_request:invalid_json_line']));
+});
+
 test('--model serves the lines that name none', async () => {
   const world = await createWorld();
   const lines = [{ prompt: 'without a model' }, { prompt: 'with one', model: 'pixtral-12b' }];

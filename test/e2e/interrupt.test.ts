@@ -31,7 +31,7 @@ test('Ctrl-C lets the calls in flight end, says how to go on, and the same comma
   const { counts } = summaryOf(stopped);
   expect(atStop).toMatchObject({ calls: counts.completed, answered: counts.completed, inFlight: 0 });
   expect(readResults(world, completedIds(world.file('out/in.output.jsonl'))).output).toHaveLength(counts.completed);
-  expect(readManifest(world)).toMatchObject({ status: 'in_progress', counts });
+  expect(readManifest(world)).toMatchObject({ status: 'paused', stoppedBy: { code: 'interrupted' }, counts });
 
   const again = await world.nightshift(args);
   expectExit(again, 0);

@@ -1,5 +1,5 @@
 /** Keys that come and go while a batch runs: by the configuration, by a person's word, and by themselves. */
-import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { waitFor } from '../support/wait.ts';
 import { createPlace, plainLines, readKeys, writeLines, type Place } from './place.ts';
@@ -31,7 +31,7 @@ test('a key that the configuration gains is used at once, one that it loses no m
   const running = place.start(run);
   await place.untilCalls(10, running);
   writeFileSync(place.file('nightshift.config.json'), '{ "keys": [');
-  await running.waitForOutput(/changed configuration is not used: .* is not valid JSON/);
+  await running.waitForOutput(/changed configuration is not used, .*: .* is not valid JSON/);
 
   place.leaveOut([]);
   await running.waitForOutput(/Keys read again: added late\./);
@@ -72,6 +72,79 @@ test('SIGHUP has the configuration read again, where its change was not seen', a
   await running.waitForOutput(/Keys read again: added late\./);
   await untilUsed(place, 'late', 5);
   expectExit(await endOf(running), 0);
+  expect(readResults(place, ids).errors).toEqual([]);
+});
+
+const lateSecret = `PMIND${'A1B2C3D4E'.repeat(3)}:${'0123456789abcdef'.repeat(4)}`;
+const twoKeys = {
+  privatemind: {
+    windowMs: 1000,
+    keys: [
+      { name: 'first', rpm: 20 },
+      { name: 'late', rpm: 20, simulated: { token: lateSecret } },
+    ],
+  },
+};
+const notUsed = 'changed configuration is not used, the keys stay as they were';
+
+test.each([
+  ['none', {}],
+  ['another one', { PMIND_KEY: lateSecret }],
+])('a configuration file that is away leaves the keys as they were; the environment has %s', async (_, variables) => {
+  const env = { ...variables, PMIND_BASE_URL: 'http://127.0.0.1:9' };
+  const place = await createPlace({ providers: twoKeys, without: ['late'], env });
+  const config = place.file('nightshift.config.json');
+  const ids = writeLines(place, plainLines(90));
+  const running = place.start(run);
+  await place.untilCalls(10, running);
+  renameSync(config, `${config}~`);
+  const [warning] = await running.waitForOutput(new RegExp(`${notUsed}: .*`));
+  expect(warning).toContain(config);
+  await untilUsed(place, 'first', 5);
+  // Asked for by name it is the same.
+  running.child.kill('SIGHUP');
+  await waitFor(() => running.stderr().split(notUsed).length === 3, { what: 'it says so again' });
+  await untilUsed(place, 'first', 5);
+
+  renameSync(`${config}~`, config);
+  place.leaveOut([]);
+  await running.waitForOutput(/Keys read again: added late\./);
+  expectExit(await endOf(running), 0);
+  expect(running.stderr()).not.toContain('removed');
+  expect(readResults(place, ids).errors).toEqual([]);
+  expect(place.truth().totals.rejected429).toBe(0);
+});
+
+test('a configuration whose directory is deleted and comes back, then without keys, changes keys only when it is whole', async () => {
+  const place = await createPlace({ providers: twoKeys, without: ['late'] });
+  const text = readFileSync(place.file('nightshift.config.json'), 'utf8');
+  const directory = place.file('etc');
+  const config = place.file('etc/keys.json');
+  const write = (content: string) => {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(config, content);
+  };
+  write(text);
+  place.leaveOut([]);
+  const whole = readFileSync(place.file('nightshift.config.json'), 'utf8');
+  rmSync(place.file('nightshift.config.json'));
+  const ids = writeLines(place, plainLines(110));
+  const running = place.start([...run, '--config', config]);
+  await place.untilCalls(10, running);
+  rmSync(directory, { recursive: true });
+  expect((await running.waitForOutput(new RegExp(`${notUsed}: .*`)))[0]).toContain(config);
+
+  write(whole);
+  await running.waitForOutput(/Keys read again: added late\./);
+  // The directory is another one now: its changes are seen as the first one's were.
+  write(JSON.stringify({ ...(JSON.parse(whole) as object), keys: [] }));
+  expect((await running.waitForOutput(new RegExp(`${notUsed}: .*no key.*`)))[0]).toContain(config);
+  write(whole.slice(0, whole.length / 2));
+  await running.waitForOutput(new RegExp(`${notUsed}: .*not valid JSON`));
+  write(text);
+  await running.waitForOutput(/Keys read again: removed late\./);
+  expectExit(await endOf(running), 0);
+  expect(running.stderr()).not.toContain('removed first');
   expect(readResults(place, ids).errors).toEqual([]);
 });
 

@@ -101,3 +101,19 @@ test('an organisation’s 402 closes the keys that only other workers hold', asy
   expect(place.truth().keys['b']?.calls).toBeLessThanOrEqual(1);
   await stopWorkers(workers);
 });
+
+test('a worker without keys of a provider that the batch was begun with leaves its lines to a later worker', async () => {
+  const place = await setup();
+  const ids = writeLines(
+    place,
+    Array.from({ length: 40 }, (_, index) => ({ id: `l${index}`, model: 'qwen3-30b-instruct' })),
+  );
+  const early = await startWorker(place, 'cm');
+  const running = place.start(run);
+  // Its queue is filled, and the early worker takes what is there.
+  await running.waitForOutput(/of 40 lines/);
+  const late = await startWorker(place, 'pm');
+  expectExit(await endOf(running), 0);
+  await stopWorkers([early, late]);
+  expect(readResults(place, ids).errors).toEqual([]);
+});

@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+import { loadBatch } from '../../src/batch/batch.ts';
+import { testRedis } from '../support/redis.ts';
 import {
   createWorld,
   expectExit,
@@ -9,6 +11,7 @@ import {
   writeInput,
 } from './support.ts';
 
+const { url, client, names, namespace } = testRedis();
 const concurrency = 20;
 const org = 'sim-org';
 
@@ -46,4 +49,32 @@ test('an exhausted organisation stops the batch at once, and one command resumes
   expect(readManifest(world)).toMatchObject({ status: 'completed', stoppedBy: null });
   const { ledger, provider } = ledgerAndTruth(world);
   expect(ledger).toEqual(provider);
+});
+
+test('an organisation whose cap returns after the deadline is resumed all the same: the deadline counts anew', async () => {
+  const dayMs = 86_400_000;
+  const world = await createWorld({
+    keys: [{ name: 'a' }],
+    redisUrl: url,
+    config: { namespace, deadlineMs: dayMs },
+    scenario: { events: [{ afterCalls: 30, do: { change: 'set_org_budget', org, budgetUsd: 0.000001 } }] },
+  });
+  const ids = writeInput(world, { count: 120 });
+  const stopped = await world.nightshift(['run', 'in.jsonl', '--out', 'out', '--json', '--concurrency', '5']);
+  expectExit(stopped, 3);
+  const { batchId, counts } = summaryOf(stopped);
+  // As if it had been begun two days ago.
+  await client.hincrby(names.batch(batchId), 'createdAt', -2 * dayMs);
+  world.simulator.control({ change: 'set_org_budget', org, budgetUsd: 100 });
+
+  const resumed = await world.nightshift(['resume', '--json']);
+  expectExit(resumed, 0);
+  expect(summaryOf(resumed)).toMatchObject({ status: 'completed', counts: { total: 120, completed: 120, failed: 0 } });
+  expect(counts.completed).toBeLessThan(120);
+  expect(readResults(world, ids).errors).toEqual([]);
+  // It has one still, and the other options are as they were.
+  const { options } = (await loadBatch(client, names, batchId)) ?? expect.unreachable('the batch is gone');
+  expect(options.deadlineMs).toBeGreaterThanOrEqual(3 * dayMs);
+  expect(options.deadlineMs).toBeLessThan(4 * dayMs);
+  expect(options).toMatchObject({ model: null, attempts: 5, skipInvalid: false, priority: 'normal' });
 });

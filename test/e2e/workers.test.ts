@@ -1,5 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { startRedisServer } from '../support/redis-server.ts';
+import { waitFor } from '../support/wait.ts';
 import {
   countByOutcome,
   createWorld,
@@ -64,4 +65,21 @@ test('a killed worker\u2019s lines are taken up by the other at once, each line 
   expect(completed).toBeLessThanOrEqual(calls);
   expect(completed + unknown).toBeGreaterThanOrEqual(calls);
   expect(unknown).toBeLessThanOrEqual(10);
+});
+
+test('Ctrl-C of the run stops the workers’ sending, and the same command lets them go on', async () => {
+  const scenario = { latencyMs: { min: 50, max: 150 } };
+  const world = await createWorld({ scenario, redisUrl: await sharedRedis() });
+  const ids = writeInput(world, { count: 300 });
+  const worker = await startWorker(world);
+  const producing = world.start(run);
+  await world.untilCalls(60, producing);
+  producing.child.kill('SIGINT');
+  expectExit(await endOf(producing), 130);
+  await waitFor(() => world.truth().totals.inFlight === 0, { what: 'the worker has stopped sending' });
+  expect(world.truth().totals.calls).toBeLessThan(ids.length);
+  expectExit(await world.nightshift(run), 0);
+  worker.child.kill('SIGTERM');
+  expectExit(await endOf(worker), 0);
+  expect(readResults(world, ids).errors).toEqual([]);
 });

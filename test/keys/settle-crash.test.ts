@@ -22,7 +22,7 @@ test('a call whose sender died is spent by its estimate and possibly billed', as
   expect(await world.settle(1, unknown)).toMatchObject({ settled: true, attemptsSpent: 1 });
   expect(await world.settle(1, unknown)).toMatchObject({ settled: false, attemptsSpent: 1 });
   expect(await keyOf(world)).toMatchObject({ inflight: '0', reserved: '0', spent: '500' });
-  expect(await batchOf(world)).toMatchObject({ possiblyBilled: '1', reserved: '0', spent: '500' });
+  expect(await batchOf(world)).toMatchObject({ possiblyBilled: '1', reserved: '0', spent: '500', unsure: '500' });
   expect(await ledgerOutcomes(world)).toEqual(['unknown']);
   expect(await client.pttl(world.names.reaped)).toBeGreaterThan(0);
 });
@@ -35,7 +35,7 @@ test('its late answer replaces the money and the ledger row, once', async () => 
   expect(await world.settle(1, late)).toMatchObject({ settled: true, ended: true });
   expect(await world.settle(1, late)).toMatchObject({ settled: false, ended: false });
   expect(await keyOf(world)).toMatchObject({ inflight: '0', reserved: '0', spent: '420' });
-  expect(await batchOf(world)).toMatchObject({ possiblyBilled: '0', reserved: '0', spent: '420' });
+  expect(await batchOf(world)).toMatchObject({ possiblyBilled: '0', reserved: '0', spent: '420', unsure: '0' });
   expect(await world.hash(world.names.spend)).toEqual({ reserved: '0', [`spent:${day}`]: '420' });
   expect(await ledgerOutcomes(world)).toEqual(['unknown', 'completed']);
 });
@@ -46,6 +46,7 @@ test('a late answer that names no cost leaves the assumed one', async () => {
   await world.settle(1, unknown);
   await world.settle(1, { ledger: entry({ outcome: 'failed' }) });
   expect(await keyOf(world)).toMatchObject({ spent: '500' });
+  expect(await batchOf(world)).toMatchObject({ spent: '500', unsure: '500' });
 });
 
 test('a late answer is not a second attempt', async () => {
@@ -62,6 +63,7 @@ test('a slot given up as lost and then released, because it was never used, cost
   await world.settle(1, unknown);
   await world.settle(1, release);
   expect(await keyOf(world)).toMatchObject({ inflight: '0', reserved: '0', spent: '0' });
+  expect(await batchOf(world)).toMatchObject({ spent: '0', unsure: '0' });
 });
 
 test('an answer to a call that Redis has forgotten is booked all the same', async () => {

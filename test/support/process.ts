@@ -19,9 +19,13 @@ export type TestProcess = {
   kill(signal?: NodeJS.Signals): Promise<number | string>;
 };
 
-/** Runs `node <args>` (TypeScript is fine). Call it inside a test. */
-export function startProcess(args: string[], options: { cwd?: string; env?: NodeJS.ProcessEnv } = {}): TestProcess {
-  const child = spawn(process.execPath, args, {
+/** Runs `node <args>` (TypeScript is fine), `through` another command where one is given. Call it inside a test. */
+export function startProcess(
+  args: string[],
+  options: { cwd?: string; env?: NodeJS.ProcessEnv; through?: string[] } = {},
+): TestProcess {
+  const [program = '', ...rest] = [...(options.through ?? []), process.execPath, ...args];
+  const child = spawn(program, rest, {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
