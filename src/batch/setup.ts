@@ -17,6 +17,7 @@ import {
 } from './batch.ts';
 import type { InputFile } from './input.ts';
 import type { Inspect } from './inspect.ts';
+import { describeKept } from './kept-options.ts';
 import { answersFileOf } from './answers-csv.ts';
 import { endDuplicates } from './end-duplicates.ts';
 import { takeLease } from './lease.ts';
@@ -61,6 +62,8 @@ export async function setUpBatch(setup: SetupOptions): Promise<BatchRecord> {
   if (known && known.status !== 'validating') {
     await assertSameInput(setup, known);
     if (isFinished(known)) assertResultsThere(known);
+    const kept = describeKept(known.options, setup.options);
+    if (kept) setup.say(`${known.name} stays as it was begun: ${kept}.`);
     return setup.options.csv && !known.options.csv ? beginCsv(setup, known) : known;
   }
   if (!known) refuseToOverwrite([files.outputFile, files.errorFile, ...csvFiles(setup)]);

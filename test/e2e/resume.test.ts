@@ -23,6 +23,9 @@ test('the same command after the end says so and sends nothing', async () => {
   expect(again.stderr).toContain('in is completed already; nothing was sent.');
   expect(summaryOf(again)).toMatchObject({ status: 'completed', counts: { total: 30, completed: 30, failed: 0 } });
   expect(world.truth().totals.calls).toBe(30);
+  const otherwise = await world.nightshift([...run, '--ordered']);
+  expectExit(otherwise, 0);
+  expect(otherwise.stderr).toContain('in stays as it was begun: without --ordered.');
 
   // Without a batch to resume, too.
   const resumed = await world.nightshift(['resume']);
