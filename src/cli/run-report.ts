@@ -7,6 +7,11 @@ import { moneyOf, type Spent } from '../batch/spent.ts';
 import { AppError } from '../errors.ts';
 import { formatCost, formatCount } from '../ledger/report.ts';
 
+/** As a shell takes it, unquoted. */
+function nameToType({ name, batchId }: BatchRecord): string {
+  return /^[\w.-]+$/.test(name) ? name : batchId;
+}
+
 /** As after an interruption: the same command goes on. */
 const notFinished = 130;
 
@@ -57,12 +62,14 @@ export function reportRun(
   say(`  manifest  ${record.manifestFile}`);
   if (stop) {
     say(`Stopped: ${stop.cause}.`);
-    say(`To go on, type the same command again${options.simulated ? '' : `, or: nightshift resume ${record.name}`}`);
+    say(
+      `To go on, type the same command again${options.simulated ? '' : `, or: nightshift resume ${nameToType(record)}`}`,
+    );
     return new AppError(stop.code, stop.cause).exitCode;
   }
   if (record.status === 'cancelled') {
     const other = 'to start anew, choose another --name or --out, or move its files and its manifest away';
-    const rest = `To send the other lines after all: nightshift retry ${record.name}; ${other}.`;
+    const rest = `To send the other lines after all: nightshift retry ${nameToType(record)}; ${other}.`;
     say(record.errorCodes['cancelled'] ? `It was cancelled. ${rest}` : 'It was cancelled, and no line was left.');
   } else if (record.status !== 'completed') {
     say('It is not finished, and another process has gone on with it; see: nightshift status');

@@ -118,5 +118,5 @@ test('a batch whose last key is revoked stops, and says which key and how to go 
   const [notice, , , , , stopped, cure] = ended.stderr.split('\n');
   expect(notice).toMatch(/^nightshift: key only is retired: .*revoked/);
   expect(stopped).toBe('Stopped: no key is left for "fast" (only revoked).');
-  expect(cure).toBe('To go on, type the same command again, or: nightshift resume');
+  expect(cure).toBe('To go on, type the same command again, or: nightshift resume in');
 });
