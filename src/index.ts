@@ -17,6 +17,7 @@ import { knownNanoUsd, moneyOf, readSpent, type Spent } from './batch/spent.ts';
 import { nanoUsdPerUsd, type Config } from './config.ts';
 import { AppError, type AppErrorCode } from './errors.ts';
 import { createKeyring, requireKeys, type Keyring } from './keys/keyring.ts';
+import { withOrganisations } from './keys/announced.ts';
 import { reopenKeys } from './keys/standing.ts';
 import { openSqliteLedger } from './ledger/sqlite.ts';
 import type { UsageQuery, UsageRow } from './ledger/store.ts';
@@ -127,8 +128,9 @@ export async function runBatch(inputFile: string, options: RunOptions): Promise<
       return resultOf(finished.batch, await readSpent(finished.batch, store));
     }
     const prepare = async () => {
-      await continueBatch({ redis, names: session.names, budgetNanoUsd, deadlineMs: config.deadlineMs }, batch);
-      await reopenKeys(redis, session.names, keyring.keys);
+      const { deadlineMs } = config;
+      await continueBatch({ redis, names: session.names, budgetNanoUsd, keyring, deadlineMs }, batch);
+      await reopenKeys(redis, session.names, await withOrganisations(redis, session.names, keyring.keys));
     };
     try {
       const { record, ledger } = await runPrepared({

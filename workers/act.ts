@@ -10,7 +10,7 @@ import type { HeldApproval } from './approvals.ts';
 import { isStreamed, type AnsweredCall } from './call.ts';
 import { leftToOthers } from './elsewhere.ts';
 import type { LineResult, LineRun } from './line.ts';
-import { retiredWith } from './organisation.ts';
+import { closeNow, retiredWith } from './organisation.ts';
 
 /** What the switch decides; `carryOut` does it, in one settle. */
 type Decision = {
@@ -101,6 +101,7 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
     case 'key_retired':
     case 'org_retired': {
       circuit.succeeded();
+      closeNow(ctx, chosen.key, outcome.tag);
       const keyIds = await retiredWith(ctx, chosen.key, outcome.tag);
       return carryOut(run, call, {
         key: { kind: 'retire', reason: outcome.reason, untilMs: outcome.untilMs, keyIds },

@@ -86,7 +86,7 @@ export async function keptFromFailing(run: LineRun): Promise<LineResult | null> 
   if (youngestMs < believedForMs) return { tag: 'held', retryAtMs: Date.now() + offeredAgainMs };
   const cause =
     `no key of a live worker serves "${request.model}", and none has a key of ${missing.join(', ')}, ` +
-    'which the batch was begun with; start a worker that has';
+    'which the batch was begun with; start a worker that has, or go on without a key of it';
   return pause(run, { code: 'credentials', cause });
 }
 

@@ -7,7 +7,7 @@ import type { LaneReply } from './lanes.ts';
 import { leftToOthers, type Need } from './elsewhere.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
-import { retiredWith } from './organisation.ts';
+import { closeNow, retiredWith } from './organisation.ts';
 import { isAlive } from './roster.ts';
 import { stopForLackOfKeys } from './stop.ts';
 
@@ -96,6 +96,7 @@ export async function afterRefusedListing(
       return (await leftToOthers(run)) ?? pause(run, { code: 'config', cause: outcome.message });
     case 'key_retired':
     case 'org_retired': {
+      closeNow(ctx, key, outcome.tag);
       const keyIds = await retiredWith(ctx, key, outcome.tag);
       await retireKeys(ctx.redis, ctx.names, keyIds, outcome.reason, outcome.untilMs);
       const left = await leftToOthers(run);

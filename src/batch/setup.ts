@@ -72,24 +72,23 @@ export async function setUpBatch(setup: SetupOptions): Promise<BatchRecord> {
 
 /**
  * Makes a stopped batch run again. `deadlineMs` counts from now: a pause lasts until a person or a new month ends it,
- * and lines should not fail for that. A person's word opens retired keys, so that is for the caller.
+ * and lines should not fail for that. A provider that the command has no key of any more is not waited for. A person's
+ * word opens retired keys, so that is for the caller.
  */
 export async function continueBatch(
-  {
-    redis,
-    names,
-    budgetNanoUsd,
-    deadlineMs,
-  }: Pick<SetupOptions, 'redis' | 'names' | 'budgetNanoUsd'> & {
-    deadlineMs: number;
-  },
+  of: Pick<SetupOptions, 'redis' | 'names' | 'budgetNanoUsd' | 'keyring'> & { deadlineMs: number },
   { batchId }: Pick<BatchRecord, 'batchId'>,
 ) {
+  const { redis, names, budgetNanoUsd, keyring, deadlineMs } = of;
   if (budgetNanoUsd !== null) await setBudget(redis, names, batchId, budgetNanoUsd);
   const batch = await loadBatch(redis, names, batchId);
   if (batch?.status !== 'paused' && batch?.status !== 'in_progress') return;
   // Kept as counted from its creation. Before it runs: a worker would end its lines by the old one.
-  const options = { ...batch.options, deadlineMs: Date.now() - batch.createdAtMs + deadlineMs };
+  const options = {
+    ...batch.options,
+    deadlineMs: Date.now() - batch.createdAtMs + deadlineMs,
+    providers: batch.options.providers.filter((name) => keyring.keys.some(({ provider }) => provider.name === name)),
+  };
   await redis.hset(names.batch(batchId), { options: JSON.stringify(options) });
   await moveBatch(redis, names, batchId, { from: ['paused'], to: 'in_progress', stop: null });
 }

@@ -14,7 +14,8 @@ export type Spent = Pick<Totals, 'inputTokens' | 'outputTokens' | 'costNanoUsd' 
 
 /** The costs that are known, as Redis counts them. */
 export function knownNanoUsd({ spentNanoUsd, unsureNanoUsd }: Pick<BatchRecord, 'spentNanoUsd' | 'unsureNanoUsd'>) {
-  return spentNanoUsd - unsureNanoUsd;
+  // A call that an earlier version gave up is not in it, but is taken out of it when its answer comes after all.
+  return spentNanoUsd - Math.max(0, unsureNanoUsd);
 }
 
 /** `$1.20`, `$1.20 + up to $0.05 possibly billed` */

@@ -9,6 +9,7 @@ import { writeManifest } from '../batch/manifest.ts';
 import { continueBatch } from '../batch/setup.ts';
 import { readSpent } from '../batch/spent.ts';
 import { AppError } from '../errors.ts';
+import { withOrganisations } from '../keys/announced.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import { registerKeys, reopenKeys } from '../keys/standing.ts';
 import { createLedgerDrain } from '../ledger/drain.ts';
@@ -52,8 +53,10 @@ export async function goOn(of: GoOn): Promise<number> {
   const prepare = async () => {
     await of.begin?.();
     const { deadlineMs } = config;
-    await continueBatch({ redis: redis.client, names, budgetNanoUsd: options.budget ?? null, deadlineMs }, batch);
-    const reopened = await reopenKeys(redis.client, names, keyring.keys);
+    const budgetNanoUsd = options.budget ?? null;
+    await continueBatch({ redis: redis.client, names, budgetNanoUsd, keyring, deadlineMs }, batch);
+    const keys = await withOrganisations(redis.client, names, keyring.keys);
+    const reopened = await reopenKeys(redis.client, names, keys);
     if (reopened.length > 0) say(`Trying again keys that were retired: ${reopened.join(', ')}.`);
     const done = batch.counts.completed + batch.counts.failed;
     if (batch.status === 'cancelling') say(`${batch.name} is being cancelled.`);

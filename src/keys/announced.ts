@@ -17,7 +17,8 @@ const announcedSchema = z.object({
   keyId: z.string(),
   provider: z.string(),
   kind: z.enum(providerKinds),
-  org: z.string(),
+  // Workers of earlier versions do not say it.
+  org: z.string().default(''),
   tpm: z.number().nullable(),
   budgetNanoUsd: z.number().nullable(),
   aliases: z.record(z.string(), z.string()),
@@ -65,4 +66,22 @@ export async function readAnnounced(redis: Redis, names: Names): Promise<(Announ
       if (ageMs < (keys.get(key.keyId)?.ageMs ?? Infinity)) keys.set(key.keyId, { ...key, ageMs });
   }
   return [...keys.values()];
+}
+
+/** These keys, and those of their organisations that live workers have announced: what closed them closed all. */
+export async function withOrganisations(
+  redis: Redis,
+  names: Names,
+  keys: readonly Key[],
+): Promise<Pick<Key, 'keyId' | 'name'>[]> {
+  const announced = await readAnnounced(redis, names);
+  const others = announced.filter(
+    ({ keyId, org, provider }) =>
+      keys.every((key) => key.keyId !== keyId) && keys.some((key) => key.org === org && key.provider.name === provider),
+  );
+  const named = others.map(async ({ keyId }) => ({
+    keyId,
+    name: (await redis.hget(names.key(keyId), 'name')) ?? keyId,
+  }));
+  return [...keys, ...(await Promise.all(named))];
 }

@@ -67,7 +67,7 @@ export async function retireKeys(
 export async function reopenKeys(
   redis: Redis,
   names: Names,
-  keys: readonly Key[],
+  keys: readonly Pick<Key, 'keyId' | 'name'>[],
   options: { draining: boolean } = { draining: false },
 ): Promise<string[]> {
   const now = await redisTimeMs(redis);

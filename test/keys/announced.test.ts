@@ -1,6 +1,13 @@
 /** What workers say of their keys, and what is made of it. */
 import { expect, test } from 'vitest';
-import { announceKeys, believedForMs, forgottenAfterMs, readAnnounced } from '../../src/keys/announced.ts';
+import {
+  announceKeys,
+  believedForMs,
+  forgottenAfterMs,
+  readAnnounced,
+  withOrganisations,
+} from '../../src/keys/announced.ts';
+import { registerKeys } from '../../src/keys/standing.ts';
 import { createNames } from '../../src/redis/names.ts';
 import { testRedis } from '../support/redis.ts';
 import { makeKey } from './world.ts';
@@ -56,4 +63,20 @@ test('no secret is said', async () => {
   await announceKeys(redis, names, keys, config);
   const said = JSON.stringify(await redis.hgetall(names.announced));
   for (const { secret } of keys) expect(said).not.toContain(secret);
+});
+
+test('what closed an organisation closed the keys that others announce, and is opened with them', async () => {
+  const names = createPlace();
+  const [ours, theirs, stranger] = [
+    makeKey({ name: 'ours', org: 'acme' }),
+    makeKey({ name: 'theirs', org: 'acme' }),
+    makeKey({ name: 'stranger', org: 'other' }),
+  ];
+  await registerKeys(redis, names, [ours, theirs, stranger]);
+  await announceKeys(redis, names, [theirs, stranger], config);
+  const opened = await withOrganisations(redis, names, [ours]);
+  expect(opened.map(({ keyId, name }) => [keyId, name])).toEqual([
+    [ours.keyId, 'ours'],
+    [theirs.keyId, 'theirs'],
+  ]);
 });
