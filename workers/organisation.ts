@@ -15,10 +15,11 @@ export async function retiredWith(
   key: Key,
   outcome: Retired,
 ): Promise<string[]> {
-  if (outcome === 'key_retired') return [key.keyId];
+  const own = ours(ctx, key, outcome);
+  if (outcome === 'key_retired') return own;
   const announced = await ctx.elsewhere().catch(() => []);
   const others = announced.filter(({ key: { org, provider } }) => org === key.org && provider === key.provider.name);
-  return [...new Set([...ours(ctx, key, outcome), ...others.map((other) => other.key.keyId)])];
+  return [...new Set([...own, ...others.map((other) => other.key.keyId)])];
 }
 
 /** The key itself, too, where it has just left the keyring. */

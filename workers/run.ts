@@ -74,8 +74,9 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   const lease = await takeLease(redis.client, names, batchId);
   await using undo = new AsyncDisposableStack();
   undo.defer(() => lease.release());
-  refuseOtherLedger(await mustLoad(), options.store, log);
-  await refuseOtherManifest(await mustLoad());
+  const found = await mustLoad();
+  refuseOtherLedger(found, options.store, log);
+  await refuseOtherManifest(found);
   await options.prepare();
   await useLedger(redis.client, names, batchId, options.store);
 

@@ -1,22 +1,15 @@
 /** Calls of a living worker that an error has left behind are given up, and their lines go on; no others are. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
-import { createQueue, enqueue } from '../../jobs/completion.ts';
+import { enqueue } from '../../jobs/completion.ts';
 import { createBatch, moveBatch, newBatchId } from '../../src/batch/batch.ts';
-import { loadConfig } from '../../src/config.ts';
-import { createKeyring, type Key } from '../../src/keys/keyring.ts';
+import type { Key } from '../../src/keys/keyring.ts';
 import { createAcquire, type AcquireRequest } from '../../src/keys/limiter.ts';
-import { createLog } from '../../src/log.ts';
-import { openRedis } from '../../src/redis/connect.ts';
 import type { Names } from '../../src/redis/names.ts';
-import { createSimulator } from '../../src/simulator/server.ts';
-import { startWorkerProcess } from '../../workers/process.ts';
 import { testRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 import { startSmallWorkers } from './small-worker.ts';
+import { startWholeWorker } from './whole-worker.ts';
 
 const redis = testRedis();
 const { client, names } = redis;
@@ -38,26 +31,6 @@ async function startBatch(total: number, into: Names = names): Promise<string> {
   });
   await moveBatch(client, into, batchId, { from: ['validating'], to: 'in_progress' });
   return batchId;
-}
-
-async function startWorker(latencyMs: { min: number; max: number }) {
-  const dir = mkdtempSync(path.join(tmpdir(), 'nightshift-left-behind-'));
-  const simulator = await createSimulator({ scenario: { keys: [{ name: 'a', rpm: null }], latencyMs } });
-  const log = createLog('silent');
-  const handle = await openRedis({ url: redis.url, dataDir: dir, log });
-  const env = { PMIND_KEY: simulator.keys[0]?.token ?? '', PMIND_BASE_URL: simulator.baseUrl };
-  const config = { ...loadConfig({ cwd: dir, env }), namespace: redis.namespace };
-  const keyring = createKeyring(config);
-  const queue = createQueue(handle.connectionOptions, names);
-  const worker = await startWorkerProcess({ config, keyring, redis: handle, log, concurrency: 5 });
-  onTestFinished(async () => {
-    await worker.stop(1000);
-    await queue.close();
-    await handle.close();
-    await simulator.close();
-    rmSync(dir, { recursive: true, force: true });
-  });
-  return { worker, queue, simulator, key: keyring.keys[0] as Key };
 }
 
 function requestOf(batchId: string, line: number, key: Key): AcquireRequest {
@@ -85,7 +58,7 @@ const completed = (batchId: string) => client.hget(names.batch(batchId), 'comple
 const text = '{"prompt":"Is anybody there?"}';
 
 test('a line whose last call this living worker has left behind is sent again, and the call is possibly billed', async () => {
-  const { worker, queue, key } = await startWorker({ min: 1, max: 2 });
+  const { worker, queue, key } = await startWholeWorker(redis, { min: 1, max: 2 });
   const batchId = await startBatch(1);
   const acquire = createAcquire({ redis: client, names, workerId: worker.workerId });
   expect(await acquire(requestOf(batchId, 1, key))).toMatchObject({ tag: 'slot', waitMs: 0 });
@@ -96,7 +69,7 @@ test('a line whose last call this living worker has left behind is sent again, a
 });
 
 test('a call that is under way in this process is not given up by another job with the same line', async () => {
-  const { queue, simulator } = await startWorker({ min: 600, max: 700 });
+  const { queue, simulator } = await startWholeWorker(redis, { min: 600, max: 700 });
   const batchId = await startBatch(2);
   await enqueue(queue, [{ batchId, firstLine: 1, text: `${text}\n${text}` }]);
   await waitFor(() => simulator.truth().totals.calls === 2, { what: 'both lines are under way' });
