@@ -85,8 +85,9 @@ export async function keptFromFailing(run: LineRun): Promise<LineResult | null> 
   const youngestMs = Math.min(performance.now(), Date.now() - batch.createdAtMs);
   if (youngestMs < believedForMs) return { tag: 'held', retryAtMs: Date.now() + offeredAgainMs };
   const cause =
-    `no key of a live worker serves "${request.model}", and none has a key of ${missing.join(', ')}, ` +
-    'which the batch was begun with; start a worker that has, or go on without a key of it';
+    `no key of a live worker serves "${request.model}", and none can ask for the models of ${missing.join(', ')}, ` +
+    'which the batch was begun with: no key of it is there, or it is refused. ' +
+    'Start a worker with a key of it that works, or go on without one';
   return pause(run, { code: 'credentials', cause });
 }
 

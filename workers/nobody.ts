@@ -10,9 +10,11 @@ export type NobodyWatch = {
 };
 
 /** Long enough for workers that start together with the run. */
-const stillForMs = 10_000;
+const defaultStillForMs = 10_000;
 
-export function createNobodyWatch({ redis, names, log }: { redis: Redis; names: Names; log: Log }): NobodyWatch {
+type NobodyOptions = { redis: Redis; names: Names; log: Log; stillForMs?: number };
+
+export function createNobodyWatch({ redis, names, log, stillForMs = defaultStillForMs }: NobodyOptions): NobodyWatch {
   let stillSinceMs = performance.now();
   let hasSaid = false;
   return {

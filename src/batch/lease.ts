@@ -1,9 +1,11 @@
 /**
  * The lease on a batch: one process produces and collects it. It names its holder (machine, process), so that a second
  * command can say who runs it, and so that a holder killed on this machine is replaced at once instead of after the
- * lease ran out. Fencing is the token: commit.lua refuses whoever lost the lease.
+ * lease ran out. One that cannot be seen from here (another machine, another container) is watched: it lives when it
+ * renews its lease. Fencing is the token: commit.lua refuses whoever lost the lease.
  */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Redis } from '../redis/client.ts';
 import { AppError } from '../errors.ts';
 import { hostOf, isProcessGone, thisMachine } from '../process-gone.ts';
@@ -31,10 +33,13 @@ if holder and holder ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1`;
 
+/** How often a lease that may run out is looked at. */
+const watchEveryMs = 200;
+
 /** Tokens of this process. */
 const heldHere = new Set<string>();
 
-/** Errors: `usage` when another living process holds it. */
+/** Waits for a lease that nobody renews to run out. Errors: `usage` when another living process holds it. */
 export async function takeLease(
   redis: Redis,
   names: Names,
@@ -51,8 +56,9 @@ export async function takeLease(
       // Sent twice, because its first answer was lost with the connection.
       if (holder === token) break;
       if (holder === null) continue;
-      if (!isDead(holder)) throw new AppError('usage', alreadyRunning(batchId, holder));
-      await redis.eval(deleteIfOurs, 1, name, holder);
+      if (isDead(holder)) await redis.eval(deleteIfOurs, 1, name, holder);
+      else if (isAliveHere(holder) || !(await runsOut(redis, name, holder)))
+        throw new AppError('usage', alreadyRunning(batchId, holder));
     }
   } catch (error) {
     heldHere.delete(token);
@@ -88,8 +94,9 @@ export async function takeLease(
   };
 }
 
-/** Null when another living process holds it. */
+/** Null when another process holds it that is not known to be dead. */
 export async function takeLeaseUnlessHeld(redis: Redis, names: Names, batchId: string): Promise<Lease | null> {
+  if (await isHeld(redis, names, batchId)) return null;
   return takeLease(redis, names, batchId).catch((error: unknown) => {
     if (error instanceof AppError && error.code === 'usage') return null;
     throw error;
@@ -105,6 +112,24 @@ export async function isHeld(redis: Redis, names: Names, batchId: string): Promi
 function isDead(holder: string): boolean {
   const [machine, pid] = holder.split(' ');
   return isProcessGone(machine, pid, heldHere.has(holder));
+}
+
+/** On this machine, where a process is seen to live: no need to watch. */
+function isAliveHere(holder: string): boolean {
+  return holder.startsWith(`${thisMachine()} `) && !isDead(holder);
+}
+
+/** Watches until the lease is gone (true), or longer than it was: a living holder has renewed it. */
+async function runsOut(redis: Redis, name: string, holder: string): Promise<boolean> {
+  let leftMs = Infinity;
+  for (;;) {
+    const [current, nowLeftMs] = await Promise.all([redis.get(name), redis.pttl(name)]);
+    if (current !== holder) return true;
+    // -1: it never runs out.
+    if (nowLeftMs === -1 || nowLeftMs > leftMs) return false;
+    leftMs = nowLeftMs;
+    await sleep(Math.min(watchEveryMs, Math.max(leftMs, 1)));
+  }
 }
 
 function alreadyRunning(batchId: string, holder: string): string {

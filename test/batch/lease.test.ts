@@ -78,6 +78,25 @@ describe('the lease on a batch', () => {
     await take(batchId);
   });
 
+  it('is taken from a process that cannot be seen, once it has run out without being renewed', async () => {
+    const batchId = newId();
+    await client.set(names.lease(batchId), `${hostname()}.00000000 7 0123456789abcdef`, 'PX', 300);
+    const lease = await take(batchId);
+    expect(await client.get(names.lease(batchId))).toBe(lease.token);
+  });
+
+  it('is left to a process that cannot be seen, but renews it', async () => {
+    const batchId = newId();
+    const theirs = `${hostname()}.00000000 7 0123456789abcdef`;
+    await client.set(names.lease(batchId), theirs, 'PX', 60_000);
+    const asked = expect(takeLease(client, names, batchId)).rejects.toMatchObject({ code: 'usage' });
+    await client.pexpire(names.lease(batchId), 90_000);
+    const renewal = setInterval(() => void client.pexpire(names.lease(batchId), 90_000), 100);
+    onTestFinished(() => clearInterval(renewal));
+    await asked;
+    expect(await client.get(names.lease(batchId))).toBe(theirs);
+  });
+
   it('is taken over from an earlier life with the same process id', async () => {
     const batchId = newId();
     await client.set(names.lease(batchId), `${thisMachine()} ${process.pid} 0123456789abcdef`);

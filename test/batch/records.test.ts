@@ -151,6 +151,12 @@ describe('finding a batch', () => {
     expect(await find(b)).toMatchObject({ name: 'b' });
     expect(await find(done.slice(0, 20))).toMatchObject({ name: 'c' });
     expect(await find(null)).toMatchObject({ name: 'b' });
+    // What runs already is passed over, as long as there is another.
+    await client.set(world.lease(b), 'elsewhere 7 theirs');
+    expect(await find(null)).toMatchObject({ name: 'a' });
+    await client.set(world.lease(a), 'elsewhere 7 theirs');
+    expect(await find(null)).toMatchObject({ name: 'b' });
+    await client.del(world.lease(a), world.lease(b));
     await expect(find('e')).rejects.toMatchObject({ message: /no batch "e".*d, c, b, a/ });
     await expect(find('batch_')).rejects.toMatchObject({ message: /several batches match "batch_"/ });
     await client.hset(world.batch(a), { status: 'completed' });
