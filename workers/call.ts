@@ -52,7 +52,7 @@ export async function callProvider(
     await release(run, chosen, attemptId);
     return { tag: 'void' };
   }
-  if (waitMs > 0 && !(await useReserved(run, chosen, attemptId))) return { tag: 'void' };
+  if (waitMs > 0 && !(await useReserved(run, chosen, attemptId, latestMs))) return { tag: 'void' };
   const startedAtMs = Date.now();
   const { redact } = ctx.keyring;
   const received = await ctx.client.chat({
@@ -116,11 +116,11 @@ function bodyFor(run: LineRun, { key, model, body }: Resolved): string {
  * A reserved slot is used: from here on a crash leaves a call that is possibly billed. False when it must not be: we
  * were taken for dead meanwhile, the batch or the key was stopped, or we cannot tell anyone.
  */
-async function useReserved(run: LineRun, chosen: Resolved, attemptId: string): Promise<boolean> {
+async function useReserved(run: LineRun, chosen: Resolved, attemptId: string, withinMs: number): Promise<boolean> {
   const { ctx, line } = run;
   const { batchId } = run.batch;
   try {
-    const fate = await ctx.markSent({ batchId, line, attemptId, keyId: chosen.key.keyId });
+    const fate = await ctx.markSent({ batchId, line, attemptId, keyId: chosen.key.keyId, withinMs });
     if (fate === 'use') return true;
     if (fate === 'lost') {
       ctx.circuitOf(chosen.key.provider.name).undecided();

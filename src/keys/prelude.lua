@@ -1,4 +1,4 @@
--- prelude: what acquire.lua and settle.lua begin with. `now` in ms: ARGV[1], which tests pass, else Redis' own clock.
+-- prelude: what acquire.lua, sent.lua and settle.lua begin with. `now` in ms: ARGV[1], which tests pass, else Redis' own clock.
 
 local now
 if ARGV[1] ~= '' then

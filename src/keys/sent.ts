@@ -6,22 +6,32 @@ import type { Names } from '../redis/names.ts';
 import { loadScript } from '../redis/script.ts';
 import { lineRef } from './intent.ts';
 
-export type SlotInUse = { batchId: string; line: number; attemptId: string; keyId: string };
+/** `withinMs`: how long after its slot's time the call may go out. */
+export type SlotInUse = { batchId: string; line: number; attemptId: string; keyId: string; withinMs: number };
 
-/** `use`: send now. Otherwise the call must not be made; a slot that is `closed` is ours to give back. */
-export type SlotFate = 'use' | 'lost' | 'closed';
+const fates = ['use', 'lost', 'closed', 'late'] as const;
+/** `use`: send now. Otherwise the call must not be made; a slot that is not `lost` is ours to give back. */
+export type SlotFate = (typeof fates)[number];
 export type MarkSent = (slot: SlotInUse) => Promise<SlotFate>;
 
 const maxItemsPerCall = 64;
-const replySchema = z.array(z.enum(['use', 'lost', 'closed']));
+const replySchema = z.array(z.enum(fates));
 
-export function createMarkSent(options: { redis: Redis; names: Names }): MarkSent {
+/** `now`: tests pass a time; default Redis' own clock. */
+export function createMarkSent(options: { redis: Redis; names: Names; now?: () => number }): MarkSent {
   const { names } = options;
   const script = loadScript(options.redis, 'sent.lua', import.meta.url);
   return createBatcher(maxItemsPerCall, async (slots: SlotInUse[]) => {
     const reply = await script(
       [names.inflight, ...slots.flatMap(({ batchId, keyId }) => [names.batch(batchId), names.key(keyId)])],
-      slots.flatMap(({ batchId, line, attemptId }) => [lineRef(batchId, line), attemptId]),
+      [
+        options.now ? String(options.now()) : '',
+        ...slots.flatMap(({ batchId, line, attemptId, withinMs }) => [
+          lineRef(batchId, line),
+          attemptId,
+          String(withinMs),
+        ]),
+      ],
     );
     return replySchema.parse(reply);
   });

@@ -26,7 +26,10 @@ async function intentOf(world: World, line: number) {
   return parseIntent(ref!, (await redis.client.hget(world.names.inflight, ref!))!);
 }
 
-const slotOf = (attemptId: string) => ({ batchId, line: 3, attemptId, keyId: 'id-a' });
+const slotOf = (attemptId: string) => ({ batchId, line: 3, attemptId, keyId: 'id-a', withinMs: 3000 });
+
+const createMark = (world: World) =>
+  createMarkSent({ redis: redis.client, names: world.names, now: () => world.clock.now });
 
 const bury = (world: World) => {
   const { client } = redis;
@@ -48,7 +51,7 @@ test('a reserved slot of a dead worker is given back, and nothing of it is possi
 
 test('once its call has gone out it is possibly billed as any other', async () => {
   const world = await setup();
-  const markSent = createMarkSent({ redis: redis.client, names: world.names });
+  const markSent = createMark(world);
   expect(await markSent(slotOf('a3'))).toBe('use');
   expect(await intentOf(world, 3)).toMatchObject({ isReserved: false, attemptId: 'a3' });
   expect(await bury(world)).toBe(3);
@@ -57,7 +60,7 @@ test('once its call has gone out it is possibly billed as any other', async () =
 
 test('a worker that was buried alive is told not to send', async () => {
   const world = await setup();
-  const markSent = createMarkSent({ redis: redis.client, names: world.names });
+  const markSent = createMark(world);
   await bury(world);
   expect(await markSent(slotOf('a3'))).toBe('lost');
   await world.ask({ line: 3, attempt: 'other' });
@@ -72,16 +75,27 @@ test.each([
   ['the key cools', (world: World) => [world.names.key('id-a'), { standing: 'cooling' }]],
 ] as const)('a reserved slot is not used once %s, and stays to be given back', async (_, change) => {
   const world = await setup();
-  const markSent = createMarkSent({ redis: redis.client, names: world.names });
+  const markSent = createMark(world);
   const [name, fields] = change(world) as [string, Record<string, string>];
   await redis.client.hset(name, fields);
   expect(await markSent(slotOf('a3'))).toBe('closed');
   expect(await intentOf(world, 3)).toMatchObject({ isReserved: true });
 });
 
+test('a slot whose time went by while its sender’s machine was suspended is not used, and stays to be given back', async () => {
+  const world = await setup();
+  const markSent = createMark(world);
+  const { sentAtMs } = await intentOf(world, 3);
+  world.clock.now = sentAtMs + 3001;
+  expect(await markSent(slotOf('a3'))).toBe('late');
+  expect(await intentOf(world, 3)).toMatchObject({ isReserved: true });
+  world.clock.now = sentAtMs + 3000;
+  expect(await markSent(slotOf('a3'))).toBe('use');
+});
+
 test('the one request that tries a key after its trouble goes out', async () => {
   const world = await setup();
-  const markSent = createMarkSent({ redis: redis.client, names: world.names });
+  const markSent = createMark(world);
   await redis.client.hset(world.names.key('id-a'), { standing: 'cooling', probe: 'a3' });
   expect(await markSent(slotOf('a3'))).toBe('use');
 });
