@@ -50,12 +50,12 @@ end
 local function loadKey(i)
   if not keys[i] then
     local f = redis.call('HMGET', KEYS[firstKey + i], 'standing', 'reason', 'until', 'probe', 'inflight', 'spent', 'reserved',
-      'learnt', 'learntAt', 'top', 'sure', 'told', 'ceiling', 'ceilingAt')
+      'learnt', 'learntAt', 'top', 'sure', 'told', 'ceiling', 'ceilingAt', 'step')
     local key = {
       standing = f[1] or 'active', reason = f[2] or '', comesBack = tonumber(f[3] or 0), probe = f[4] or '',
       inflight = tonumber(f[5] or 0), spent = tonumber(f[6] or 0), reserved = tonumber(f[7] or 0),
       learnt = tonumber(f[8] or ''), learntAt = tonumber(f[9] or 0), top = tonumber(f[10] or ''), sure = f[11] == '1',
-      told = f[12] == '1', ceiling = tonumber(f[13] or ''), ceilingAt = tonumber(f[14] or 0),
+      told = f[12] == '1', ceiling = tonumber(f[13] or ''), ceilingAt = tonumber(f[14] or 0), step = tonumber(f[15] or ''),
     }
     -- Half-open: the time has come; one request may try the key, the others wait for its answer.
     key.halfOpen = (key.standing == 'cooling' or key.standing == 'retired') and key.comesBack > 0 and key.comesBack <= now
@@ -110,12 +110,6 @@ local function mostInFlight(key, limits)
   return most
 end
 
--- A guessed limit that a whole window has used to the full without a 429 is doubled, as far as the provider's limits go.
-local function guessHigher(key, limits, bucket, rpm)
-  if not limits.auto or key.sure or bucket.reqs < rpm or rpm >= (limits.autoMax or math.huge) then return end
-  key.top, key.dirty = math.min(limits.autoMax or math.huge, rpm * 2), true
-end
-
 -- One key's answer for one item: when it could send, or why it cannot.
 local function consider(item, i)
   local key, limits = loadKey(i), ask.keys[i]
@@ -134,7 +128,7 @@ local function consider(item, i)
   local bucket = loadBucket(limits.bucket)
   if claimedByOther(bucket, item.ref) then return { state = 'wait', why = 'claimed', at = now + ask.pollMs } end
   local rpm, spacing = effectiveRpm(key, limits, bucket.windowMs)
-  guessHigher(key, limits, bucket, rpm)
+  climb(key, limits, bucket, rpm)
   local at, drops, headroom = earliest(bucket, rpm, limits.tpm, item.tokens, spacing)
   if limits.budget then headroom = math.min(headroom, (limits.budget - key.spent - key.reserved) / limits.budget) end
   return { state = 'free', at = at, drops = drops, headroom = headroom, inflight = key.inflight }
@@ -266,6 +260,9 @@ for i, key in pairs(keys) do
   if key.dirty then
     redis.call('HSET', KEYS[firstKey + i], 'inflight', int(key.inflight), 'reserved', int(key.reserved), 'probe', key.probe,
       'top', int(key.top))
+    if key.hasClimbed then
+      redis.call('HSET', KEYS[firstKey + i], 'learnt', int(key.learnt), 'learntAt', int(key.learntAt), 'step', int(key.step))
+    end
   end
 end
 for _, bucket in pairs(buckets) do writeBucket(bucket) end

@@ -51,11 +51,13 @@ export async function retireKeys(
   untilMs: number | null,
 ): Promise<void> {
   const since = await redisTimeMs(redis);
+  // A time that has come says nothing of when the key can pay again (settle.lua, too).
+  const until = untilMs !== null && untilMs > since ? untilMs : 0;
   const pipeline = redis.pipeline();
   for (const keyId of keyIds) {
     // What a person takes out of service does not come back with its budget.
     if ((await redis.hget(names.key(keyId), 'standing')) === 'draining') continue;
-    pipeline.hset(names.key(keyId), { standing: 'retired', reason, since, until: untilMs ?? 0, probe: '' });
+    pipeline.hset(names.key(keyId), { standing: 'retired', reason, since, until, probe: '' });
   }
   await pipeline.exec();
 }

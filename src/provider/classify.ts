@@ -63,12 +63,16 @@ function deadKeyReason(seen: Seen): RetireReason {
   return found?.[1] ?? 'invalid';
 }
 
+/** A time sooner than this is none: a zero, or a date gone by. Tried at once, the key would be refused without end. */
+const soonestResetMs = 500;
+
 /** When an exhausted quota is refilled, by what the answer says of it; null when it does not say. */
 function quotaReset(s: Seen): number | null {
-  if (s.error?.retryAtMs) return s.error.retryAtMs;
+  const toldMs = s.error?.retryAtMs ?? null;
+  if (toldMs !== null && toldMs >= s.nowMs + soonestResetMs) return toldMs;
   if (hasCode(s, /month/)) return nextMonthMs(s.nowMs);
   if (hasCode(s, /daily|^plan_limit_exceeded$/)) return nextDayMs(s.nowMs);
-  return s.retryAfterMs === null ? null : s.nowMs + s.retryAfterMs;
+  return s.retryAfterMs === null || s.retryAfterMs < soonestResetMs ? null : s.nowMs + s.retryAfterMs;
 }
 
 const orgReset = (s: Seen) => quotaReset(s) ?? profileOf(s.kind).orgBudgetResetMs(s.nowMs);
@@ -133,7 +137,7 @@ const rows: Row[] = [
   {
     name: '429 concurrency',
     fits: (s) => is(s, 429) && (hasCode(s, /concurren/) || says(s, /concurren|simultaneous|parallel requests/i)),
-    outcome: (s) => ({ tag: 'too_many_at_once', ...s.cause }),
+    outcome: (s) => ({ tag: 'too_many_at_once', retryAfterMs: s.retryAfterMs, ...s.cause }),
   },
   {
     name: '429 rate',

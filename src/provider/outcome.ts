@@ -4,15 +4,17 @@
  */
 import type { LedgerOutcome } from '../ledger/entry.ts';
 
-export type RetireReason =
-  | 'exhausted'
-  | 'org_exhausted'
-  | 'revoked'
-  | 'expired'
-  | 'invalid'
-  | 'trial_ended'
-  | 'rotated'
-  | 'suspended';
+export const retireReasons = [
+  'exhausted',
+  'org_exhausted',
+  'revoked',
+  'expired',
+  'invalid',
+  'trial_ended',
+  'rotated',
+  'suspended',
+] as const;
+export type RetireReason = (typeof retireReasons)[number];
 
 type Cause = {
   /** The provider's code, else one of ours; machine-readable, lower case. */
@@ -31,7 +33,7 @@ export type Outcome =
   /** 429: the key cools. */
   | ({ tag: 'rate_limited'; retryAfterMs: number | null } & Cause)
   /** 429 by concurrency: fewer calls at once on this key; no attempt spent. */
-  | ({ tag: 'too_many_at_once' } & Cause)
+  | ({ tag: 'too_many_at_once'; retryAfterMs: number | null } & Cause)
   /** Refused for a moment, by a budget for calls in flight: the key waits, no attempt spent. */
   | ({ tag: 'snooze'; retryAfterMs: number | null } & Cause)
   /** 202: a person must approve it. Never sent again; its approval is asked for. */

@@ -103,10 +103,21 @@ test('the server\u2019s own waiting time wins, however long', async () => {
   await world.ask({ line: 1 });
   await world.settle(1, { act: cool(120_000) });
   expect(await coolsMs(world)).toBe(120_000);
-  world.clock.now += 120_000;
-  await world.ask({ line: 2 });
-  await world.settle(2, { act: cool(0) });
-  expect(await coolsMs(world)).toBe(1);
+});
+
+test('a waiting time that was not enough, as none at all, is lengthened with each refusal', async () => {
+  const world = await createWorld();
+  const waited: number[] = [];
+  for (const line of [1, 2, 3, 4, 5]) {
+    await world.ask({ line });
+    await world.settle(line, { act: cool(0) });
+    waited.push(await coolsMs(world));
+    world.clock.now += await coolsMs(world);
+  }
+  expect(waited[0]).toBe(1);
+  for (const [index, leastMs] of [1000, 2000, 4000, 8000].entries()) {
+    expect(waited[index + 1]).toBeGreaterThanOrEqual(leastMs);
+  }
 });
 
 test('429s widen the guard, which shrinks in between, is bounded and never narrows what lateness has set', async () => {

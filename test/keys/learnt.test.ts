@@ -88,6 +88,44 @@ test('other users of the key lower the limit that is used, and it recovers when 
   expect(provider.refusedCalls()).toBe(refusedWhileCrowded);
 });
 
+test('a first 429 that others of the key have caused teaches nothing of its limit', async () => {
+  const key = makeKey({ rpm: 'auto' });
+  const world = await createWorld({ keys: [key] });
+  const provider = createProvider(0);
+  await work(world, key, provider, 20_000);
+  expect(provider.refusedCalls()).toBeGreaterThan(0);
+  provider.limit = 60;
+  await work(world, key, provider, 5 * 60_000);
+  expect(await work(world, key, provider, 5 * 60_000)).toBeGreaterThanOrEqual(60 * 5 * 0.95);
+});
+
+test.each([
+  ['a little', 66],
+  ['to what the provider gives at most', 600],
+  ['beyond that', 1_000_000],
+])('a limit that the provider has raised %s is followed', async (_, raised) => {
+  const key = makeKey({ rpm: 'auto' });
+  const world = await createWorld({ keys: [key] });
+  const provider = createProvider(60);
+  await work(world, key, provider, 5 * 60_000);
+  const before = provider.refusedCalls();
+  provider.limit = raised;
+  await work(world, key, provider, 16 * 60_000);
+  const most = Math.min(raised, 600);
+  expect(await work(world, key, provider, 60_000)).toBeGreaterThanOrEqual(most * 0.95);
+  expect(provider.refusedCalls() - before).toBeLessThanOrEqual(2);
+});
+
+test('a limit that has not been raised is tried once in ten windows', async () => {
+  const key = makeKey({ rpm: 'auto' });
+  const world = await createWorld({ keys: [key] });
+  const provider = createProvider(60);
+  await work(world, key, provider, 5 * 60_000);
+  const before = provider.refusedCalls();
+  expect(await work(world, key, provider, 60 * 60_000)).toBeGreaterThanOrEqual(60 * 60 * 0.95);
+  expect(provider.refusedCalls() - before).toBeLessThanOrEqual(6);
+});
+
 test('a limit that a header named holds without any 429', async () => {
   const key = makeKey({ rpm: 'auto' });
   const world = await createWorld({ keys: [key] });
@@ -99,14 +137,31 @@ test('a limit that a header named holds without any 429', async () => {
   expect(provider.refusedCalls()).toBe(0);
 });
 
+const ceiling = (retryAfterMs: number | null = null) =>
+  ({ kind: 'ceiling', reason: 'concurrency_limit_exceeded', retryAfterMs }) as const;
+
 test('a 429 by concurrency makes what is in flight the ceiling, which rises again', async () => {
   const world = await createWorld({ keys: [makeKey()] });
   for (let line = 1; line <= 6; line++) await world.ask({ line });
-  await world.settle(6, { act: { kind: 'ceiling' } });
+  await world.settle(6, { act: ceiling() });
   expect(await world.ask({ line: 7 })).toMatchObject({ tag: 'wait', why: 'inflight' });
   world.clock.now += 15_000;
   expect(await world.ask({ line: 7 })).toMatchObject({ tag: 'slot' });
   expect(await world.ask({ line: 8 })).toMatchObject({ tag: 'wait', why: 'inflight' });
+});
+
+test('a 429 by concurrency while nothing of ours is in flight cools the key: others fill it', async () => {
+  const world = await createWorld({ keys: [makeKey()] });
+  await world.ask({ line: 1 });
+  await world.ask({ line: 2 });
+  expect((await world.settle(1, { act: ceiling(2000) })).standing).toBeNull();
+  expect(await world.settle(2, { act: ceiling(2000) })).toMatchObject({
+    standing: { now: 'cooling', untilMs: world.clock.now + 2000 },
+  });
+  expect(await world.ask({ line: 1 })).toMatchObject({ tag: 'wait', why: 'cooling' });
+  world.clock.now += 2000;
+  expect(await world.ask({ line: 1 })).toMatchObject({ tag: 'slot' });
+  expect(await world.settle(1, {})).toMatchObject({ standing: { now: 'active' } });
 });
 
 test('a large request that has waited for a window is not overtaken by small ones for ever', async () => {

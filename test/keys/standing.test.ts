@@ -41,6 +41,26 @@ test('a 402 retires one key, or all of its organisation, until a known time or f
   expect(read(await world.ask())).toBe('none exhausted');
 });
 
+test.each([-3_600_000, 0])(
+  'a 402 that is over in %i ms keeps the key closed until a person says otherwise',
+  async (inMs) => {
+    const world = await createWorld();
+    await world.ask({ line: 1 });
+    const untilMs = world.clock.now + inMs;
+    expect(await world.settle(1, { act: retire(world, ['a'], untilMs) })).toMatchObject({
+      standing: { now: 'retired', untilMs: null },
+    });
+    world.clock.now += 60_000;
+    expect(read(await world.ask({ line: 1 }))).toBe('none exhausted');
+  },
+);
+
+test('a listing that is refused with a time that has come keeps the key closed, too', async () => {
+  const world = await createWorld();
+  await retireKeys(client, world.names, ['id-a'], 'exhausted', Date.now() - 1000);
+  expect(await keyOf(world)).toMatchObject({ standing: 'retired', until: '0' });
+});
+
 test('what is retired already is not news', async () => {
   const world = await createWorld();
   await world.ask({ line: 1 });
