@@ -6,14 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createQueue } from '../jobs/completion.ts';
 import { writeAnswersCsv } from '../src/batch/answers-csv.ts';
-import {
-  loadBatch,
-  moveBatch,
-  pauseBatch,
-  restoreCounts,
-  type BatchRecord,
-  type BatchStatus,
-} from '../src/batch/batch.ts';
+import { loadBatch, moveBatch, restoreCounts, type BatchRecord, type BatchStatus } from '../src/batch/batch.ts';
 import { openCollector, type Collector } from '../src/batch/collector.ts';
 import type { InputFile } from '../src/batch/input.ts';
 import { refuseOtherLedger, useLedger } from '../src/batch/ledgers.ts';
@@ -32,6 +25,7 @@ import { createNames } from '../src/redis/names.ts';
 import { explainRedisError } from '../src/redis/trouble.ts';
 import { createBudgetWarnings } from './budgets.ts';
 import { endCancelled } from './cancelling.ts';
+import { interruption, isInterruption, pauseInterrupted, unlessInterrupted } from './interruption.ts';
 import { createNobodyWatch } from './nobody.ts';
 import { startWorkerProcess, type WorkerProcess } from './process.ts';
 import { startProducing, type Producing } from './producing.ts';
@@ -67,16 +61,21 @@ const doneBitsKeptSeconds = 7 * 86_400;
 /** Answers that Redis does not take are lost however long they are waited for; a short trouble may pass. */
 const graceWithoutRedisMs = 3000;
 
-/** Errors: whatever stopped it that is not the batch's own stop (`input`, `disk`, `redis`, `interrupted`). */
+/**
+ * Errors: whatever stopped it that is not the batch's own stop (`input`, `disk`, `redis`, `interrupted`; `usage` when
+ * another process has the batch).
+ */
 export async function runBatch(options: RunOptions): Promise<RunResult> {
-  const { redis, log, batchId } = options;
+  const { redis, log, batchId, interrupted } = options;
   const names = createNames(options.config.namespace);
-  const lease = await takeLease(redis.client, names, batchId);
+  const lease = await takeLease(redis.client, names, batchId, { interrupted });
   await using undo = new AsyncDisposableStack();
   undo.defer(() => lease.release());
   const found = await mustLoad();
   refuseOtherLedger(found, options.store, log);
   await refuseOtherManifest(found);
+  // From here on the batch changes.
+  if (interrupted.aborted) throw interruption();
   await options.prepare();
   await useLedger(redis.client, names, batchId, options.store);
 
@@ -121,9 +120,12 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   });
 
   async function produceAndCollect(): Promise<void> {
-    if (options.concurrency > 0) worker = await startWorkerProcess(options);
     const abortCalls = () => worker?.abortCalls();
     options.aborted.addEventListener('abort', abortCalls, { once: true });
+    await unlessInterrupted(interrupted, stopSending, async () => {
+      if (options.concurrency > 0) worker = await startWorkerProcess(options);
+      if (options.aborted.aborted) abortCalls();
+    });
     const producer = startProducing(
       { redis: redis.client, names, input: options.input, log },
       record,
@@ -140,6 +142,8 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
     if (!failure || isInterruption(failure)) while (!isWhole(collector) && (await collector.collectOnce(0)) > 0);
     if (!failure) await cancelTheRest();
     const finished = await finish(collector);
+    // The rest is for the batch's holder alone: who took it over has a ledger to fill and a manifest to write.
+    await collector.assertOurs();
     await drain.flush();
     if (finished) await drain.forgetEmpty();
     const final = finished ?? (await mustLoad());
@@ -159,8 +163,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   async function cancelTheRest(): Promise<void> {
     const batch = await mustLoad();
     if (batch.status !== 'cancelling' || isWhole(collector)) return;
-    const { input, interrupted } = options;
-    await endCancelled({ redis: redis.client, names, log, batch, input, collector, interrupted });
+    await endCancelled({ redis: redis.client, names, log, batch, input: options.input, collector, interrupted });
   }
 
   async function mustLoad(): Promise<BatchRecord> {
@@ -171,6 +174,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
 
   async function saveManifest(of: BatchRecord): Promise<BatchSummary> {
     const ledger = await options.store.batchSummary(batchId);
+    await collector.assertOurs();
     await writeManifest(of, ledger);
     return ledger;
   }
@@ -183,7 +187,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       if (added > 0) to.producer.collected(from.committed().lines);
       if (to.error) throw to.error;
       if (added > 0 && added < worthACommit && !isWhole(from)) await sleep(gatherMs);
-      if (options.interrupted.aborted) throw await stopSending();
+      if (interrupted.aborted) throw await stopSending();
       if (options.concurrency === 0) await nobody.look(added);
       if (!isWhole(from) && performance.now() - loadedAt < progressEveryMs) continue;
       loadedAt = performance.now();
@@ -196,13 +200,8 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
     }
   }
 
-  /** Other workers stop as well, until somebody goes on with the batch. */
-  async function stopSending(): Promise<AppError> {
-    const stop = { code: 'interrupted', cause: 'interrupted' } as const;
-    // A Redis that is away is not waited for.
-    const tooLong = sleep(graceWithoutRedisMs, undefined, { ref: false });
-    await Promise.race([pauseBatch(redis.client, names, batchId, stop), tooLong]).catch(() => {});
-    return new AppError(stop.code, stop.cause);
+  function stopSending(): Promise<AppError> {
+    return pauseInterrupted(redis.client, names, batchId);
   }
 
   function isWhole(of: Collector): boolean {
@@ -233,8 +232,4 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
     await (isCancelled ? move(['cancelling'], 'cancelled') : move(['finalizing'], 'completed'));
     return mustLoad();
   }
-}
-
-function isInterruption(error: unknown): boolean {
-  return error instanceof AppError && error.code === 'interrupted';
 }

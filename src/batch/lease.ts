@@ -19,7 +19,10 @@ export type Lease = {
 };
 
 export type LeaseTiming = { leaseMs: number; renewEveryMs: number };
-const defaultTiming: LeaseTiming = { leaseMs: 15_000, renewEveryMs: 3000 };
+export type LeaseOptions = LeaseTiming & {
+  /** Ends the wait for a lease that may run out. */
+  interrupted: AbortSignal;
+};
 
 /** Compare-and-delete, the usual one for a lock with a token. */
 const deleteIfOurs = `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0`;
@@ -39,12 +42,15 @@ const watchEveryMs = 200;
 /** Tokens of this process. */
 const heldHere = new Set<string>();
 
-/** Waits for a lease that nobody renews to run out. Errors: `usage` when another living process holds it. */
+/**
+ * Waits for a lease that nobody renews to run out. Errors: `usage` when another living process holds it; `interrupted`
+ * when that came while it waited, and the holder keeps its lease.
+ */
 export async function takeLease(
   redis: Redis,
   names: Names,
   batchId: string,
-  { leaseMs, renewEveryMs }: LeaseTiming = defaultTiming,
+  { leaseMs = 15_000, renewEveryMs = 3000, interrupted }: Partial<LeaseOptions> = {},
 ): Promise<Lease> {
   const name = names.lease(batchId);
   const token = `${thisMachine()} ${process.pid} ${randomBytes(8).toString('hex')}`;
@@ -57,7 +63,7 @@ export async function takeLease(
       if (holder === token) break;
       if (holder === null) continue;
       if (isDead(holder)) await redis.eval(deleteIfOurs, 1, name, holder);
-      else if (isAliveHere(holder) || !(await runsOut(redis, name, holder)))
+      else if (isAliveHere(holder) || !(await runsOut(redis, name, holder, interrupted)))
         throw new AppError('usage', alreadyRunning(batchId, holder));
     }
   } catch (error) {
@@ -120,7 +126,7 @@ function isAliveHere(holder: string): boolean {
 }
 
 /** Watches until the lease is gone (true), or longer than it was: a living holder has renewed it. */
-async function runsOut(redis: Redis, name: string, holder: string): Promise<boolean> {
+async function runsOut(redis: Redis, name: string, holder: string, interrupted?: AbortSignal): Promise<boolean> {
   let leftMs = Infinity;
   for (;;) {
     const [current, nowLeftMs] = await Promise.all([redis.get(name), redis.pttl(name)]);
@@ -129,6 +135,7 @@ async function runsOut(redis: Redis, name: string, holder: string): Promise<bool
     if (nowLeftMs === -1 || nowLeftMs > leftMs) return false;
     leftMs = nowLeftMs;
     await sleep(Math.min(watchEveryMs, Math.max(leftMs, 1)));
+    if (interrupted?.aborted) throw new AppError('interrupted', 'interrupted');
   }
 }
 

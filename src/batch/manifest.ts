@@ -1,10 +1,11 @@
 /**
  * The manifest (`<name>.manifest.json`): what became of a batch, for people and programs. It is also the visible
  * anchor of a batch: written before the first line is sent, it tells the next run of the same command what to go on
- * with. Written whole, renamed into place.
+ * with. Written whole under a name of its own, since a process that lost its lease may still be writing another, and
+ * renamed into place.
  */
 import { randomBytes } from 'node:crypto';
-import { link, open, readFile, rename, rm } from 'node:fs/promises';
+import { link, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import { parseJson } from '../provider/answer.ts';
@@ -91,13 +92,16 @@ export async function refuseOtherManifest({ batchId, manifestFile }: BatchRecord
 
 /** Replaces the batch's manifest: for whoever holds its lease. Errors: `disk`. */
 export async function writeManifest(record: BatchRecord, ledger: BatchSummary): Promise<void> {
-  const temporary = temporaryOf(record, 'tmp');
+  const temporary = temporaryOf(record);
   try {
     await writeWhole(temporary, record, ledger);
     await rename(temporary, record.manifestFile);
   } catch (cause) {
+    // A second failure would hide the first.
+    await rm(temporary, { force: true }).catch(() => {});
     throw diskError(record.manifestFile, cause);
   }
+  await removeLeftBehind(record.manifestFile).catch(() => {});
 }
 
 /**
@@ -105,8 +109,7 @@ export async function writeManifest(record: BatchRecord, ledger: BatchSummary): 
  * the output files, belong to its batch. Errors: `disk`.
  */
 export async function claimManifest(record: BatchRecord, ledger: BatchSummary): Promise<boolean> {
-  // A name of its own: once linked it is the manifest, and no other command may write to it.
-  const temporary = temporaryOf(record, `${randomBytes(6).toString('hex')}.tmp`);
+  const temporary = temporaryOf(record);
   try {
     await writeWhole(temporary, record, ledger);
     // Unlike a rename, a link never replaces.
@@ -126,8 +129,24 @@ export async function claimManifest(record: BatchRecord, ledger: BatchSummary): 
 /** How file systems say that they have no links. */
 const withoutLinks = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
-function temporaryOf({ manifestFile }: BatchRecord, suffix: string): string {
-  return path.join(path.dirname(manifestFile), `.${path.basename(manifestFile)}.${suffix}`);
+/** Another with each call: once linked or renamed it is the manifest, and nobody else may write to it. */
+function temporaryOf({ manifestFile }: BatchRecord): string {
+  const random = randomBytes(6).toString('hex');
+  return path.join(path.dirname(manifestFile), `.${path.basename(manifestFile)}.${random}.tmp`);
+}
+
+/** No process takes so long to write a manifest: whoever began this one was killed. */
+const leftBehindAfterMs = 3_600_000;
+
+/** Those of earlier versions have no random part. */
+async function removeLeftBehind(manifestFile: string): Promise<void> {
+  const directory = path.dirname(manifestFile);
+  const hidden = `.${path.basename(manifestFile)}.`;
+  for (const name of await readdir(directory)) {
+    if (!name.startsWith(hidden) || !/^(?:[0-9a-f]{12}\.)?tmp$/.test(name.slice(hidden.length))) continue;
+    const file = path.join(directory, name);
+    if (Date.now() - (await stat(file)).mtimeMs > leftBehindAfterMs) await rm(file, { force: true });
+  }
 }
 
 async function writeWhole(file: string, record: BatchRecord, ledger: BatchSummary): Promise<void> {

@@ -49,9 +49,10 @@ async function work(options: WorkerOptions): Promise<void> {
     register: (keys) => registerKeys(session.redis.client, session.names, keys),
     say,
   });
-  // It may have come while the worker was starting.
-  if (!interrupts.stop.aborted) await once(interrupts.stop, 'abort');
   interrupts.abort.addEventListener('abort', () => worker.abortCalls(), { once: true });
+  // Both may have come while the worker was starting.
+  if (interrupts.abort.aborted) worker.abortCalls();
+  if (!interrupts.stop.aborted) await once(interrupts.stop, 'abort');
   await worker.stop(graceMs);
   interrupts.close();
 }

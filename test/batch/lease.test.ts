@@ -97,6 +97,23 @@ describe('the lease on a batch', () => {
     expect(await client.get(names.lease(batchId))).toBe(theirs);
   });
 
+  it('is not waited for any longer by a command that is interrupted', async () => {
+    const batchId = newId();
+    const theirs = `${hostname()}.00000000 7 0123456789abcdef`;
+    await client.set(names.lease(batchId), theirs, 'PX', 60_000);
+    const interruption = new AbortController();
+    const { signal: interrupted } = interruption;
+    const asked = expect(takeLease(client, names, batchId, { interrupted })).rejects.toMatchObject({
+      code: 'interrupted',
+      exitCode: 130,
+    });
+    // Commands of one connection come in their order: by now it has looked at the holder.
+    for (let command = 0; command < 5; command += 1) await client.ping();
+    interruption.abort();
+    await asked;
+    expect(await client.get(names.lease(batchId))).toBe(theirs);
+  });
+
   it('is taken over from an earlier life with the same process id', async () => {
     const batchId = newId();
     await client.set(names.lease(batchId), `${thisMachine()} ${process.pid} 0123456789abcdef`);

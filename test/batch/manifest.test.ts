@@ -1,6 +1,7 @@
 /** What a manifest on disk proves about the files beside it. */
-import { readFile, writeFile } from 'node:fs/promises';
-import { expect, test } from 'vitest';
+import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
 import type { BatchRecord, BatchStatus } from '../../src/batch/batch.ts';
 import { readWholeFiles, writeManifest } from '../../src/batch/manifest.ts';
 import { openSqliteLedger } from '../../src/ledger/sqlite.ts';
@@ -72,3 +73,37 @@ test('a manifest that is not there, or is none, proves nothing', async () => {
   await writeFile(at('torn.manifest.json'), '{"status":"cancelled"');
   expect(await readWholeFiles(at('torn.manifest.json'))).toBeNull();
 });
+
+test('a manifest that several processes write at once is whole, and nothing is left beside it', async () => {
+  const batch = await createBatchWorld(redis, at);
+  const store = openSqliteLedger(':memory:');
+  onTestFinished(() => store.close());
+  const [record, ledger] = [await batch.record(), await store.batchSummary(batch.batchId)];
+  await Promise.all(Array.from({ length: 20 }, () => writeManifest(record, ledger)));
+  expect(JSON.parse(await readFile(record.manifestFile, 'utf8'))).toMatchObject({ batchId: batch.batchId });
+  expect(await besides(record)).toEqual([]);
+});
+
+test('what a killed process left of a manifest is removed later, and what may still be written stays', async () => {
+  const batch = await createBatchWorld(redis, at);
+  const store = openSqliteLedger(':memory:');
+  onTestFinished(() => store.close());
+  const record = await batch.record();
+  const hidden = `.${path.basename(record.manifestFile)}`;
+  const [old, older, fresh, other] = [
+    `${hidden}.0a1b2c3d4e5f.tmp`,
+    `${hidden}.tmp`,
+    `${hidden}.f5e4d3c2b1a0.tmp`,
+    `.x${hidden}.tmp`,
+  ];
+  for (const name of [old, older, fresh, other]) await writeFile(at(name), '{');
+  const yesterday = new Date(Date.now() - 86_400_000);
+  for (const name of [old, older, other]) await utimes(at(name), yesterday, yesterday);
+  await writeManifest(record, await store.batchSummary(batch.batchId));
+  expect((await besides(record)).toSorted()).toEqual([other, fresh].toSorted());
+});
+
+async function besides({ manifestFile }: BatchRecord): Promise<string[]> {
+  const names = await readdir(path.dirname(manifestFile));
+  return names.filter((name) => name.includes(`.${path.basename(manifestFile)}.`));
+}
