@@ -47,15 +47,14 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
     case 'answered': {
       const usage = usageOf(parseJson(approval.body), { listing: null, configured: null });
       const attemptId = `${held.attemptId}.approved`;
+      const sender = await senderOf(run, held);
       const result = { status: 200, requestId: requestIdOf(answer), body: approval.body };
       const ledger: LedgerEntry = {
         attemptId,
         batchId: batch.batchId,
         customId: request.customId,
         line,
-        provider: key.provider.name,
-        keyId: key.keyId,
-        keyName: key.name,
+        ...sender,
         requestedModel: request.model,
         resolvedModel: modelIn(approval.body) ?? request.model,
         outcome: 'completed',
@@ -74,6 +73,20 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
     default:
       return approval satisfies never;
   }
+}
+
+/**
+ * Whose call it was, also when that key has left the keyring and another asks: its money and its row belong together.
+ * Redis has a name for every key that was ever used.
+ */
+async function senderOf(
+  { ctx }: LineRun,
+  { keyId }: HeldApproval,
+): Promise<Pick<LedgerEntry, 'provider' | 'keyId' | 'keyName'>> {
+  const key = ctx.keyring.byId.get(keyId);
+  if (key) return { provider: key.provider.name, keyId, keyName: key.name };
+  const [keyName, provider] = await ctx.redis.hmget(ctx.names.key(keyId), 'name', 'provider');
+  return { provider: provider ?? '', keyId, keyName: keyName ?? '' };
 }
 
 function refusal({ ctx, request, line }: LineRun, held: HeldApproval, code: string, message: string): LineEnd {

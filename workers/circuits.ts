@@ -20,6 +20,11 @@ export function openCircuits(ctx: WorkerContext, candidates: Resolved[]) {
   return { tag: 'give_up' as const, cause: gaveUp ?? 'no provider' };
 }
 
+/** No call will tell how they are: the next that asks may try them. */
+export function leaveUndecided(ctx: WorkerContext, providers: Iterable<string>): void {
+  for (const provider of providers) ctx.circuitOf(provider).undecided();
+}
+
 export function providersOf(candidates: Resolved[]): Set<string> {
   return new Set(candidates.map(({ key }) => key.provider.name));
 }

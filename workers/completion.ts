@@ -21,6 +21,7 @@ import { createGuests, createInHand } from './guests.ts';
 import { createLanes, type Lanes } from './lanes.ts';
 import { endWithout } from './line-end.ts';
 import { runLine, type LineResult, type LineStart } from './line.ts';
+import { readPutOff } from './put-off.ts';
 import { lockMs, startQueueWorker } from './queue-worker.ts';
 import type { Roster } from './roster.ts';
 import { createSeats, type Seats } from './seats.ts';
@@ -33,7 +34,7 @@ export type CompletionWorker = {
 
 /** A job waits in this process as long as a window may be full, and a little; beyond that it goes back to the queue. */
 const longestWaitMs = 75_000;
-/** A key may be resumed or added meanwhile, which wakes no job in the queue. */
+/** A key may be resumed or added meanwhile, which wakes no job in the queue. Lines put off keep to their own times. */
 const longestDelayMs = 60_000;
 const batchMaxAgeMs = 1000;
 const lookEveryMs = 1000;
@@ -129,13 +130,20 @@ async function runLines(
   if (lines.length === 0) return [];
   const range = { firstLine: payload.firstLine, lineCount: (lines.at(-1)?.line ?? 0) - payload.firstLine + 1 };
   const numbers = lines.map(({ line }) => String(line));
-  const [isDone, spent, approvals] = await Promise.all([
+  const [isDone, spent, approvals, putOffMs] = await Promise.all([
     readDoneBits(ctx.redis, ctx.names.done(batch.batchId), range),
     ctx.redis.hmget(ctx.names.attempts(batch.batchId), ...numbers),
     ctx.redis.hmget(ctx.names.held(batch.batchId), ...numbers),
+    readPutOff(
+      ctx,
+      batch.batchId,
+      lines.map(({ line }) => line),
+    ),
   ]);
   const running = lines.map(async ({ text, line }, index): Promise<LineResult> => {
     if (isDone(line)) return { tag: 'ended' };
+    const restMs = putOffMs.get(line);
+    if (restMs !== undefined) return { tag: 'held', retryAtMs: Date.now() + restMs };
     const attemptsSpent = Number(spent[index] ?? 0);
     const held = parseHeld(approvals[index]);
     const seated = takeSeats(lanes, seats, rankOf[batch.options.priority]);

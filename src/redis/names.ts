@@ -45,7 +45,7 @@ export function createNames(namespace: string) {
     batch: (batchId: string) => `${tag}:batch:${batchId}`,
     /** Bitmap: one bit per line, set once its result is written. */
     done: (batchId: string) => `${tag}:batch:${batchId}:done`,
-    /** Hash: line → attempts spent, only while the line is unfinished and has failed before. */
+    /** Hash: of lines that are unfinished and have failed: line → attempts spent, and `<line>:notBefore`, when to send again. */
     attempts: (batchId: string) => `${tag}:batch:${batchId}:attempts`,
     /** Hash: line → the approval it waits for (provider answered 202), as JSON. */
     held: (batchId: string) => `${tag}:batch:${batchId}:held`,

@@ -15,12 +15,16 @@ import { createRoster, type Roster } from '../../workers/roster.ts';
 export type SmallWorker = { ctx: WorkerContext; roster: Roster };
 
 /** In no file system and in no provider's book. */
-const secret = `PMIND${'B'.repeat(27)}:${'0123456789abcdef'.repeat(4)}`;
+export const secret = `PMIND${'B'.repeat(27)}:${'0123456789abcdef'.repeat(4)}`;
 
 /** As many as are wanted, on one Redis and in one namespace. */
-export async function startSmallWorkers(url: string, count = 1): Promise<{ names: Names; workers: SmallWorker[] }> {
+export async function startSmallWorkers(
+  url: string,
+  count = 1,
+  env: Record<string, string> = { PMIND_KEY: secret },
+): Promise<{ names: Names; workers: SmallWorker[] }> {
   const config = {
-    ...loadConfig({ cwd: '/', env: { PMIND_KEY: secret } }),
+    ...loadConfig({ cwd: '/', env }),
     namespace: `test-${randomBytes(6).toString('hex')}`,
   };
   const names = createNames(config.namespace);

@@ -1,0 +1,42 @@
+/** A held line's answer belongs to the key that it was sent with, whichever key asks for it. */
+import { expect, onTestFinished, test } from 'vitest';
+import { createLanes } from '../../workers/lanes.ts';
+import { runLine } from '../../workers/line.ts';
+import { createSeats } from '../../workers/seats.ts';
+import { startUpstream } from '../provider/upstream.ts';
+import { testRedis } from '../support/redis.ts';
+import { startBatch } from './running-batch.ts';
+import { startSmallWorkers } from './small-worker.ts';
+
+const redis = testRedis();
+
+const completion = {
+  model: 'gpt-5-mini',
+  choices: [{ message: { role: 'assistant', content: 'You may.' } }],
+  usage: { prompt_tokens: 7, completion_tokens: 3, cost_usd: 0.002 },
+};
+
+test('an approval that another key asks about is booked on the key that it was sent with, money and ledger row alike', async () => {
+  const upstream = await startUpstream((response) => {
+    response.end(JSON.stringify({ status: 'approved', response: completion }));
+  });
+  onTestFinished(() => upstream[Symbol.asyncDispose]());
+  const env = { CM_API_KEY: 'cm_sk_the_key_that_asks', CM_BASE_URL: upstream.provider.baseUrl };
+  const { names, workers } = await startSmallWorkers(redis.url, 1, env);
+  const { ctx } = workers[0]!;
+  const batch = await startBatch(ctx.redis, names);
+
+  // The key that it was sent with has left the configuration since.
+  const keyId = '0123456789ab';
+  await ctx.redis.hset(names.key(keyId), { name: 'gone', provider: 'first-gateway' });
+  const lanes = createLanes(ctx.acquire, createSeats(1), { longestWaitMs: 1000, outdatedAfterMs: 10_000 });
+  const held = { approvalId: 'approval-1', keyId, attemptId: `${batch.batchId}-1.one` };
+  const start = { ctx, lanes, batch, line: 1, attemptsSpent: 0, held };
+  expect(await runLine(start, '{"prompt":"May I?"}')).toEqual({ tag: 'ended' });
+
+  const [[, fields] = ['', []]] = await ctx.redis.xrange(names.ledger(batch.batchId), '-', '+');
+  const row = JSON.parse(String(fields[1])) as Record<string, unknown>;
+  const costNanoUsd = 2_000_000;
+  expect(row).toMatchObject({ keyId, keyName: 'gone', provider: 'first-gateway', outcome: 'completed', costNanoUsd });
+  expect(await ctx.redis.hget(names.key(keyId), 'spent')).toBe(String(costNanoUsd));
+});
