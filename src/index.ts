@@ -120,7 +120,8 @@ export async function runBatch(inputFile: string, options: RunOptions): Promise<
         priority: options.priority ?? 'normal',
       },
       budgetNanoUsd,
-      beforeNew: (models) => refuseUnknownModels({ ...session, redis, keyring }, models, options.skipInvalid ?? false),
+      beforeNew: (models) =>
+        refuseUnknownModels({ ...session, redis, keyring, budgetNanoUsd }, models, options.skipInvalid ?? false),
       say: (text) => session.log.info(text),
     });
     if (isFinished(batch)) {

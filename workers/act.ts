@@ -8,9 +8,12 @@ import { toldRpm } from '../src/provider/rate-headers.ts';
 import { completed, failed, ledgerEntry } from './answer-records.ts';
 import type { HeldApproval } from './approvals.ts';
 import { isStreamed, type AnsweredCall } from './call.ts';
+import { factsFor } from './candidates.ts';
 import { leftToOthers } from './elsewhere.ts';
+import { held } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
 import { closeNow, retiredWith } from './organisation.ts';
+import { putOff } from './put-off.ts';
 
 /** What the switch decides; `carryOut` does it, in one settle. */
 type Decision = {
@@ -70,7 +73,12 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
 
     case 'too_many_at_once':
       circuit.succeeded();
-      return carryOut(run, call, { key: { kind: 'ceiling' }, countsAsAttempt: false, end: null, pauseMs: 0 });
+      return carryOut(run, call, {
+        key: { kind: 'ceiling', reason: outcome.code, retryAfterMs: outcome.retryAfterMs },
+        countsAsAttempt: false,
+        end: null,
+        pauseMs: 0,
+      });
 
     case 'snooze':
       circuit.succeeded();
@@ -169,6 +177,8 @@ async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): P
           ? null
           : usage.inputTokens + (usage.outputTokens ?? 0),
       costNanoUsd: usage.costNanoUsd,
+      mayHaveCost: mayHaveCost(run, call),
+      isUnanswered: usage.costSource === 'unanswered',
       countsAsAttempt: decision.countsAsAttempt,
       ledger: ledgerEntry(run, call),
       toldRpm: newlyToldRpm(run, call),
@@ -196,7 +206,10 @@ async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): P
   }
   if (end) return ended;
   // So long a pause is not sat through: the seat is for others.
-  if (decision.pauseMs > longestPauseMs) return { tag: 'held', retryAtMs: Date.now() + decision.pauseMs };
+  if (decision.pauseMs > longestPauseMs) {
+    // Without an attempt to its name it has ended elsewhere meanwhile.
+    return reply.attemptsSpent > 0 ? putOff(run, decision.pauseMs) : held;
+  }
   if (decision.pauseMs > 0) {
     try {
       await sleep(decision.pauseMs, undefined, { signal: ctx.stopping });
@@ -205,6 +218,16 @@ async function carryOut(run: LineRun, call: AnsweredCall, decision: Decision): P
     }
   }
   return null;
+}
+
+/**
+ * Was it perhaps billed, though nobody told how much? A completion without usage surely was, and of a call that broke off
+ * after it was sent nobody knows; what the provider refused costs nothing. Without a price for the model nothing was
+ * reserved for it either, if not for another candidate.
+ */
+function mayHaveCost({ ctx }: LineRun, { chosen, outcome, usage }: AnsweredCall): boolean {
+  if (factsFor(ctx, chosen).price === null) return false;
+  return outcome.tag === 'complete' || usage.costSource === 'unanswered';
 }
 
 /** A limit that the headers name, when it is not the one they named before. */

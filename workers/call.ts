@@ -6,11 +6,12 @@ import { parseJson, type Answer } from '../src/provider/answer.ts';
 import { classify } from '../src/provider/classify.ts';
 import type { Outcome } from '../src/provider/outcome.ts';
 import { profileOf } from '../src/provider/profile.ts';
-import { noUsage, usageOf, type Usage } from '../src/provider/usage.ts';
+import { noUsage, unansweredUsage, usageOf, type Usage } from '../src/provider/usage.ts';
 import { priceOf, type Resolved } from './candidates.ts';
 import { messageOf } from '../src/errors.ts';
 import { releaseSlot } from '../src/keys/release.ts';
 import type { LineRun } from './line.ts';
+import { readClocks, suspendedMs, type Clocks } from './suspension.ts';
 
 /** Later than a busy process sends; and no more of a window than a widened guard can make good (window.lua). */
 const latestSendMs = 3000;
@@ -26,11 +27,12 @@ export type AnsweredCall = {
   startedAtMs: number;
 };
 
+/** `asked`: the clocks before the slot was asked for. */
 export async function callProvider(
   run: LineRun,
   chosen: Resolved,
   attemptId: string,
-  { waitMs, dueAtMs }: { waitMs: number; dueAtMs: number },
+  { waitMs, dueAtMs, asked }: { waitMs: number; dueAtMs: number; asked: Clocks },
 ): Promise<AnsweredCall | { tag: 'released' } | { tag: 'void' }> {
   const { ctx } = run;
   if (waitMs > 0) await sleep(waitMs, undefined, { signal: ctx.stopping }).catch(() => undefined);
@@ -41,12 +43,13 @@ export async function callProvider(
   }
   const { keyId, provider } = chosen.key;
   const latestMs = Math.min(latestSendMs, provider.windowMs * latestSendPart);
+  const lateMs = () => performance.now() - dueAtMs + suspendedMs(asked, readClocks());
   const mayBeSent = () => {
     // Nothing is sent on a key that is gone, or that an answer has closed, since the slot was granted.
     if (ctx.stopping.aborted || !ctx.keyring.byId.has(keyId)) return false;
     if ((ctx.closedAtMs.get(keyId) ?? Number.NEGATIVE_INFINITY) >= dueAtMs - waitMs) return false;
-    // The slot is of another time: the process was asleep, Redis was away, no connection could be had.
-    return performance.now() - dueAtMs <= latestMs;
+    // The slot is of another time: the machine was asleep, Redis was away, no connection could be had.
+    return lateMs() <= latestMs;
   };
   if (!mayBeSent()) {
     await release(run, chosen, attemptId);
@@ -55,13 +58,17 @@ export async function callProvider(
   if (waitMs > 0 && !(await useReserved(run, chosen, attemptId, latestMs))) return { tag: 'void' };
   const startedAtMs = Date.now();
   const { redact } = ctx.keyring;
+  let isSent = false;
   const received = await ctx.client.chat({
     sender: chosen.key,
     isStreamed: isStreamed(run),
     body: bodyFor(run, chosen),
     ...(mayHang(run) && { isHung: (ms) => ctx.patience.isHung(chosen.model, run.size.maxTokens, ms) }),
     mayBeSent,
-    onSent: () => ctx.lateness.note(chosen.key, performance.now() - dueAtMs),
+    onSent: () => {
+      isSent = true;
+      ctx.lateness.note(chosen.key, lateMs());
+    },
   });
   if (received.tag === 'failure' && received.code === 'unsent') {
     await release(run, chosen, attemptId);
@@ -71,7 +78,8 @@ export async function callProvider(
   const json = answer.tag === 'http' && answer.status === 200 ? parseJson(answer.body) : undefined;
   const outcome = classify(provider.kind, answer, { nowMs: Date.now(), json, redact });
   const header = answer.tag === 'http' ? answer.headers['x-cm-cost'] : undefined;
-  const usage = json === undefined ? noUsage : usageOf(json, { header, ...priceOf(ctx, chosen) });
+  const told = json === undefined ? noUsage : usageOf(json, { header, ...priceOf(ctx, chosen) });
+  const usage = told.costNanoUsd === null && isUnanswered(answer, json, outcome, isSent) ? unansweredUsage : told;
   if (answer.tag === 'failure' && answer.code === 'hung') run.hasHung = true;
   if (outcome.tag === 'complete') {
     ctx.estimator.learn(chosen.model, run.size, usage);
@@ -86,6 +94,13 @@ export async function callProvider(
  */
 function mayHang(run: LineRun): boolean {
   return !isStreamed(run) && !run.hasHung && run.attemptsSpent + 1 < run.batch.options.attempts;
+}
+
+/** Was it sent, and no whole answer came, or one that nobody understands? A provider's own word of an error is an answer. */
+function isUnanswered(answer: Answer, json: unknown, outcome: Outcome, isSent: boolean): boolean {
+  if (answer.tag === 'failure') return isSent;
+  const isError = typeof json === 'object' && json !== null && 'error' in json && Boolean(json.error);
+  return answer.status === 200 && outcome.tag === 'retry' && !isError;
 }
 
 /** Of an answer's headers the request id alone is kept: in the files and in the ledger. */

@@ -10,19 +10,20 @@
  */
 import type { BatchRecord } from '../src/batch/batch.ts';
 import { parseRequest, type CompletionRequest } from '../src/batch/request.ts';
-import type { RequestSize } from '../src/keys/estimate.ts';
 import { lineRef } from '../src/keys/intent.ts';
+import { sizeOf, type RequestSize } from '../src/provider/request-size.ts';
 import { act } from './act.ts';
 import { askApproval, type HeldApproval } from './approvals.ts';
 import { callProvider } from './call.ts';
 import { factsFor, findCandidates, type Resolved } from './candidates.ts';
-import { openCircuits, providersOf } from './circuits.ts';
+import { leaveUndecided, openCircuits, providersOf } from './circuits.ts';
 import type { WorkerContext } from './context.ts';
 import { keptFromFailing, leftToOthers, type Need } from './elsewhere.ts';
 import { describeProblem, fitting } from './fitting.ts';
 import type { Lanes } from './lanes.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import { afterNoSlot, afterRefusedListing } from './no-slot.ts';
+import { readClocks } from './suspension.ts';
 
 export type LineResult =
   | { tag: 'ended' }
@@ -66,7 +67,7 @@ export async function runLine({ held: approval, ...start }: LineStart, text: str
   const run: LineRun = {
     ...start,
     request,
-    size: sizeOf(request),
+    size: sizeOf(request.body),
     modelErrors: 0,
     waitingSinceMs: performance.now(),
     hasBrokenStream: false,
@@ -126,12 +127,19 @@ async function step(run: LineRun): Promise<LineResult | null> {
     tokens: Math.max(...estimates.map(({ tokens }) => tokens)),
     costNanoUsd: Math.max(...estimates.map(({ costNanoUsd }) => costNanoUsd)),
   };
-  return ctx.attempts.during(attemptId, () => attempt(run, { attemptId, found, open, need }));
+  try {
+    return await ctx.attempts.during(attemptId, () => attempt(run, { attemptId, found, open, need }));
+  } catch (error) {
+    // A trial must not stay with a line that is gone. Where its call has told already, it is at most one more trial.
+    leaveUndecided(ctx, providersOf(open.candidates));
+    throw error;
+  }
 }
 
 /** One call: its slot, the answer, what follows from it. */
 async function attempt(run: LineRun, { attemptId, found, open, need }: Attempt): Promise<LineResult | null> {
   const { ctx, batch, request } = run;
+  const asked = readClocks();
   const reply = await run.lanes.take(`${batch.batchId} ${request.model}`, {
     batchId: batch.batchId,
     line: run.line,
@@ -144,7 +152,7 @@ async function attempt(run: LineRun, { attemptId, found, open, need }: Attempt):
     waitingSinceMs: run.waitingSinceMs,
   });
   if (reply.tag !== 'slot') {
-    for (const provider of providersOf(open.candidates)) ctx.circuitOf(provider).undecided();
+    leaveUndecided(ctx, providersOf(open.candidates));
     const someCircuitIsOpen = open.candidates.length < found.candidates.length;
     return afterNoSlot(run, reply, { someCircuitIsOpen, need });
   }
@@ -153,16 +161,8 @@ async function attempt(run: LineRun, { attemptId, found, open, need }: Attempt):
   for (const provider of providersOf(open.candidates)) {
     if (provider !== chosen.key.provider.name) ctx.circuitOf(provider).undecided();
   }
-  const call = await callProvider(run, chosen, attemptId, reply);
+  const call = await callProvider(run, chosen, attemptId, { ...reply, asked });
   if (call.tag === 'released') return held;
   if (call.tag === 'void') return null;
   return act(run, call);
-}
-
-function sizeOf({ body }: CompletionRequest): RequestSize {
-  const most = body['max_completion_tokens'] ?? body['max_tokens'];
-  return {
-    promptChars: JSON.stringify(body['messages']).length,
-    maxTokens: typeof most === 'number' ? most : null,
-  };
 }

@@ -1,6 +1,6 @@
 /**
- * Asking every key for its models before a batch begins: finds a wrong URL, dead keys and misspelt models while
- * nothing has been spent.
+ * Asking every key for its models before a batch begins: finds a wrong URL, dead keys, misspelt models, and those that no
+ * budget can count, while nothing has been spent.
  */
 import type { Redis } from '../src/redis/client.ts';
 import { baseUrlVariableOf, type Config } from '../src/config.ts';
@@ -15,7 +15,16 @@ import type { Outcome } from '../src/provider/outcome.ts';
 import type { Names } from '../src/redis/names.ts';
 
 type UnknownModel = { model: string; nearest: string[] };
-type Grounds = { config: Config; keyring: Keyring; redis: Redis; names: Names; log: Log };
+type Grounds = {
+  config: Config;
+  keyring: Keyring;
+  redis: Redis;
+  names: Names;
+  log: Log;
+  /** The batch's. */
+  budgetNanoUsd: number | null;
+};
+type Offered = { key: Key; listing: Listing };
 
 /** As `checkProviders`, and `input` when no key offers one of the models, unless such lines are skipped. */
 export async function refuseUnknownModels(grounds: Grounds, models: Iterable<string>, skip: boolean): Promise<void> {
@@ -36,7 +45,7 @@ type Refusal = { key: Key; outcome: Outcome };
  * (every key refused), `provider` (unreachable).
  */
 async function checkProviders(
-  { config, keyring, redis, names, log }: Grounds,
+  { config, keyring, redis, names, log, budgetNanoUsd }: Grounds,
   models: Iterable<string>,
 ): Promise<UnknownModel[]> {
   const client = createClient({ connections: keyring.keys.length, attemptTimeoutMs: config.attemptTimeoutMs });
@@ -45,7 +54,7 @@ async function checkProviders(
     const { redact } = keyring;
     const listings = createListings({ redis, names, client, maxAgeMs: config.modelsMaxAgeMs, redact });
     const results = await Promise.all(keyring.keys.map(async (key) => ({ key, result: await listings.get(key) })));
-    const offered: { key: Key; listing: Listing }[] = [];
+    const offered: Offered[] = [];
     const refusals: Refusal[] = [];
     for (const { key, result } of results) {
       if (result.tag === 'listing') offered.push({ key, listing: result.listing });
@@ -56,6 +65,7 @@ async function checkProviders(
     for (const { key, outcome } of refusals) {
       log.warn({ keyName: key.name, why: wordsOf(outcome) }, `key ${key.name} was refused`);
     }
+    warnOfUnpriced(offered);
     return unknownModels(offered);
   } finally {
     await client.close();
@@ -70,13 +80,31 @@ async function checkProviders(
     }
   }
 
-  function unknownModels(offered: { key: Key; listing: Listing }[]) {
-    const missing = [...models].filter((model) => {
-      return !offered.some(({ key, listing }) => {
-        const aliases = config.aliases[key.provider.name] ?? {};
-        return resolveModel(listing, model, { aliases, fallbacks: config.fallbacks });
-      });
-    });
+  function resolved({ key, listing }: Offered, model: string) {
+    const aliases = config.aliases[key.provider.name] ?? {};
+    return resolveModel(listing, model, { aliases, fallbacks: config.fallbacks });
+  }
+
+  function warnOfUnpriced(offered: Offered[]): void {
+    const isBounded =
+      budgetNanoUsd !== null ||
+      config.dailyBudgetNanoUsd !== null ||
+      keyring.keys.some((key) => key.budgetNanoUsd !== null);
+    if (!isBounded) return;
+    const unpriced = new Set<string>();
+    for (const model of models) {
+      for (const offer of offered) {
+        const facts = resolved(offer, model);
+        if (facts && !facts.price && !config.prices[facts.id]) unpriced.add(facts.id);
+      }
+    }
+    if (unpriced.size === 0) return;
+    const listed = [...unpriced].map((id) => `"${id}"`).join(', ');
+    log.warn(`no budget counts what ${listed} cost: no price is known; set it under "prices" in the configuration`);
+  }
+
+  function unknownModels(offered: Offered[]) {
+    const missing = [...models].filter((model) => !offered.some((offer) => resolved(offer, model)));
     const all = new Map(offered.flatMap(({ listing }) => [...listing]));
     return missing.map((model) => ({ model, nearest: nearestNames(all, model) }));
   }

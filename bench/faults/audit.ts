@@ -5,10 +5,10 @@
  * - A ledger row that names the provider's id of a call is that call's row. A call's cost and its row's must be equal;
  *   the difference is added up as an absolute value.
  * - A call that no row names is *unanswered*: its answer was lost to a crash, a cut network or a fault. For each there
- *   must be a row of the same line and key without an answer (`unknown`, or `failed` without an id); else it is missing.
+ *   must be a row of the same line and key that says so (possibly billed, or an error without an id); else it is missing.
  * - Rows beyond that, with an id that no call has or an id that another row has, are doubled.
- * - `unknown` rows are the *possibly billed*: as many as there were calls whose sender died, or more where it died
- *   between the granting and the sending.
+ * - Rows that say that they are *possibly billed*: as many as there were calls without an answer, or more where a sender
+ *   died between the granting and the sending.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -39,6 +39,8 @@ export type LedgerRow = {
   customId: string;
   keyName: string;
   outcome: string;
+  httpStatus: number | null;
+  costSource: string;
   requestId: string | null;
   costNanoUsd: number | null;
   startedAt: string;
@@ -122,6 +124,8 @@ function parseResult(line: string): Result | null {
   }
 }
 
+const isPossiblyBilled = ({ outcome, costSource }: LedgerRow) => outcome === 'unknown' || costSource === 'unanswered';
+
 /** `bills`: nano USD by the id of the call. */
 export function auditLedger(
   rows: readonly LedgerRow[],
@@ -135,9 +139,12 @@ export function auditLedger(
   const place = (customId: string | null, keyName: string) => `${customId ?? ''} ${keyName}`;
   for (const row of rows) {
     if (row.requestId === null) {
-      const at = place(row.customId, row.keyName);
-      answerless.set(at, (answerless.get(at) ?? 0) + 1);
       moneyDiffNanoUsd += row.costNanoUsd ?? 0;
+      // Else not even a word that there may have been an answer: a connection that could not be had.
+      if (isPossiblyBilled(row) || row.httpStatus !== null) {
+        const at = place(row.customId, row.keyName);
+        answerless.set(at, (answerless.get(at) ?? 0) + 1);
+      }
       continue;
     }
     const call = byId.get(row.requestId);
@@ -169,7 +176,7 @@ export function auditLedger(
     ledgerMissing,
     ledgerDoubled,
     moneyDiffNanoUsd,
-    possiblyBilled: rows.filter(({ outcome }) => outcome === 'unknown').length,
+    possiblyBilled: rows.filter(isPossiblyBilled).length,
     unanswered: unnamed.length,
     billedUnanswered,
     linesPaidTwice: [...completed.values()].filter((times) => times > 1).length,
@@ -193,8 +200,8 @@ function readLedger(file: string): LedgerRow[] {
   if (!existsSync(file)) return [];
   const database = new DatabaseSync(file, { readOnly: true });
   try {
-    const columns = `custom_id as "customId", key_name as "keyName", outcome, request_id as "requestId",
-      cost_nano_usd as "costNanoUsd", started_at as "startedAt"`;
+    const columns = `custom_id as "customId", key_name as "keyName", outcome, http_status as "httpStatus",
+      cost_source as "costSource", request_id as "requestId", cost_nano_usd as "costNanoUsd", started_at as "startedAt"`;
     return database.prepare(`select ${columns} from ledger`).all() as LedgerRow[];
   } finally {
     database.close();

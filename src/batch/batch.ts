@@ -86,7 +86,7 @@ export type BatchRecord = BatchFiles & {
   inputTokens: number;
   outputTokens: number;
   spentNanoUsd: number;
-  /** The part of it that is no known cost: what calls whose answer was lost may have cost. Budgets count it. */
+  /** The part of it that is no known cost: what calls may have cost of which nobody told it. Budgets count it. */
   unsureNanoUsd: number;
   possiblyBilled: number;
   /** Lines that wait for a person's approval. */

@@ -4,6 +4,7 @@
  * what it hardly exceeds. Retries are not in it.
  */
 import type { Price } from '../config.ts';
+import { sizeOf } from '../provider/request-size.ts';
 import { costOf } from '../provider/usage.ts';
 import type { InputFile } from './input.ts';
 import { eachLine, readChunks } from './lines.ts';
@@ -115,39 +116,18 @@ export function measure(
   { body }: Pick<CompletionRequest, 'body'>,
   plan: Pick<ModelPlan, 'shortAnswerTokens' | 'contextLength'>,
 ): { prompt: Range; completion: Range; isUnbounded: boolean; hasMedia: boolean } {
-  const messages = body['messages'] as Record<string, unknown>[];
-  let chars = 0;
-  let bytes = 0;
-  let hasMedia = false;
-  const add = (text: string) => {
-    chars += text.length;
-    bytes += Buffer.byteLength(text);
-  };
-  for (const { content, tool_calls: calls } of messages) {
-    if (typeof content === 'string') add(content);
-    else if (Array.isArray(content)) {
-      for (const part of content as Record<string, unknown>[]) {
-        if (typeof part['text'] === 'string') add(part['text']);
-        else hasMedia = true;
-      }
-    }
-    if (calls) add(JSON.stringify(calls));
-  }
-  // They are put into the prompt by the provider.
-  for (const name of ['tools', 'response_format']) if (body[name]) add(JSON.stringify(body[name]));
+  const { textChars, textBytes, messages, hasMedia, maxTokens, choices } = sizeOf(body);
   const prompt = {
-    low: Math.ceil(chars / mostCharsPerToken),
-    high: Math.ceil(bytes / fewestBytesPerToken) + messages.length * mostTokensPerMessage,
+    low: Math.ceil(textChars / mostCharsPerToken),
+    high: Math.ceil(textBytes / fewestBytesPerToken) + messages * mostTokensPerMessage,
   };
-  const asked = body['max_completion_tokens'] ?? body['max_tokens'];
-  const most = typeof asked === 'number' ? asked : mostWithout(plan.contextLength, prompt.low);
-  const choices = typeof body['n'] === 'number' ? body['n'] : 1;
+  const most = maxTokens ?? mostWithout(plan.contextLength, prompt.low);
   const assumed = Math.min(assumedShortAnswerTokens, Math.ceil(most * assumedShortPart));
   const least = Math.min(most, plan.shortAnswerTokens ?? assumed);
   return {
     prompt,
     completion: { low: least * choices, high: most * choices },
-    isUnbounded: typeof asked !== 'number',
+    isUnbounded: maxTokens === null,
     hasMedia,
   };
 }

@@ -18,11 +18,21 @@ export function knownNanoUsd({ spentNanoUsd, unsureNanoUsd }: Pick<BatchRecord, 
   return spentNanoUsd - Math.max(0, unsureNanoUsd);
 }
 
-/** `$1.20`, `$1.20 + up to $0.05 possibly billed` */
-export function describeSpent(record: Pick<BatchRecord, 'spentNanoUsd' | 'unsureNanoUsd'>): string {
-  const { unsureNanoUsd } = record;
-  const unsure = unsureNanoUsd > 0 ? ` + up to ${formatUsd(unsureNanoUsd)} possibly billed` : '';
-  return formatUsd(knownNanoUsd(record)) + unsure;
+type Counted = Pick<BatchRecord, 'spentNanoUsd' | 'unsureNanoUsd' | 'possiblyBilled' | 'counts'>;
+
+/** The same, or null where no cost is known of what was, or may have been, billed. */
+export function toldNanoUsd(record: Counted): number | null {
+  const known = knownNanoUsd(record);
+  // Redis does not know which calls had no price: where it knows of no cost at all, none is told.
+  return known === 0 && record.counts.completed + record.possiblyBilled > 0 ? null : known;
+}
+
+/** `$1.20`, `$1.20 + up to $0.05 of unknown cost`, `unknown, up to $0.05`, `unknown` */
+export function describeSpent(record: Counted): string {
+  const told = toldNanoUsd(record);
+  const unsure = record.unsureNanoUsd > 0 ? `up to ${formatUsd(record.unsureNanoUsd)}` : null;
+  if (told === null) return unsure ? `unknown, ${unsure}` : 'unknown';
+  return formatUsd(told) + (unsure ? ` + ${unsure} of unknown cost` : '');
 }
 
 /** The money of the whole batch, also where `ledger` has only a part of its rows. */
@@ -59,15 +69,13 @@ async function inManifest({ manifestFile, batchId, status }: BatchRecord): Promi
   };
 }
 
-/** Redis does not know which calls had no price: where it knows of no cost at all, none is told. */
 function inRedis(record: BatchRecord): Spent {
-  const { inputTokens, outputTokens, counts, possiblyBilled } = record;
-  const known = knownNanoUsd(record);
-  const isNothingKnown = known === 0 && counts.completed + possiblyBilled > 0;
+  const { inputTokens, outputTokens, possiblyBilled } = record;
+  const told = toldNanoUsd(record);
   return {
     inputTokens,
     outputTokens,
-    costNanoUsd: isNothingKnown ? null : BigInt(known),
+    costNanoUsd: told === null ? null : BigInt(told),
     costUnknown: 0,
     possiblyBilled,
   };

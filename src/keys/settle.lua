@@ -10,6 +10,8 @@
 --           release                   true: the slot was not used; give it back, no ledger row
 --           unknown                   true: the caller is not the sender; the sender died
 --           tokens, cost              real usage; absent: the window keeps its estimate, and no money is spent
+--           unsure                    true: nobody told the cost, and there may be one: what was reserved is spent
+--           unanswered                true: sent, and no whole answer came: possibly billed
 --           count                     true: this attempt is one of the line's attempts
 --           act                       what happens to keys: { kind = 'ok' | 'neutral' | 'ceiling' }
 --                                     { kind = 'cool', reason, retryAfterMs?, baseMs, maxMs, jitter,
@@ -25,8 +27,10 @@
 -- Safe to repeat: the intent is the token. Without it the call was settled before, and nothing but the line's end is
 -- looked at again, which the done bit makes harmless: the result is appended only by whoever turns the bit from 0 to 1.
 -- (An end that nobody wrote before, of a call without an intent: Redis lost its last second. It is booked after all.)
--- A call given up as `unknown` leaves its cost in `reaped`, so that a sender who was only asleep can still correct it.
+-- A call given up as `unknown` leaves its cost and its time in `reaped`, so that a sender who was only asleep can still
+-- correct it.
 -- Until then it is spent, so that a budget holds, and also in the batch's `unsure`: the part of `spent` that is no known cost.
+-- So is what was reserved for a call whose end is known and whose cost nobody told; there nothing will correct it.
 --
 -- Many answers, few writes: what only adds up (money, counters, tokens in a slice of the window) is summed over all items
 -- and written once at the end (sums.lua).
@@ -99,8 +103,10 @@ local function cool(key, bucket, act, intent)
   -- that is every call but the probe, those with a reserved slot that came due since then included.
   if (standing == 'cooling' or intent.sentAt <= since) and not isProbe then return '', 0 end
   level = level + 1
-  local ms = act.retryAfterMs
-  if not ms then ms = math.min(act.maxMs, act.baseMs * 2 ^ (level - 1)) * (0.5 + act.jitter / 2) end
+  local own = math.min(act.maxMs, act.baseMs * 2 ^ (level - 1)) * (0.5 + act.jitter / 2)
+  local ms = act.retryAfterMs or own
+  -- The server's time was waited for, and was not enough (0, a date gone by): no word to go by alone.
+  if level > 1 then ms = math.max(ms, own) end
   local comesBack = now + math.max(1, math.floor(ms))
   redis.call('HSET', key, 'standing', 'cooling', 'reason', act.reason, 'since', int(now), 'level', int(level), 'until',
     int(comesBack), 'probe', '')
@@ -108,19 +114,23 @@ local function cool(key, bucket, act, intent)
   return 'cooling', comesBack
 end
 
-local function retire(act, intent)
+-- `sentAt`: of the call that was answered so.
+local function retire(act, sentAt)
   local changed = ''
+  local comesBack = act['until'] or 0
+  -- A time that has come says nothing of when the key can pay again: tried at once, it would be refused without end.
+  if comesBack <= now then comesBack = 0 end
   for _, i in ipairs(act.keys) do
     local key = KEYS[firstKey + i]
     local f = redis.call('HMGET', key, 'standing', 'reopened')
     -- Answers to calls sent before a person reopened the key tell of the past.
-    if f[1] ~= 'draining' and not (intent and intent.sentAt < tonumber(f[2] or 0)) then
+    if f[1] ~= 'draining' and sentAt >= tonumber(f[2] or 0) then
       if f[1] ~= 'retired' then changed = 'retired' end
       redis.call('HSET', key, 'standing', 'retired', 'reason', act.reason, 'since', int(now), 'until',
-        int(act['until'] or 0), 'probe', '')
+        int(comesBack), 'probe', '')
     end
   end
-  return changed, act['until'] or 0
+  return changed, comesBack
 end
 
 -- A 429 by rate. Without a known limit the refused call does not count: only what was accepted tells the limit.
@@ -138,9 +148,11 @@ local function actOnKeys(item, key, bucket, intent)
     -- What is left in flight is what the provider bears.
     local inflight = tonumber(redis.call('HGET', key, 'inflight') or 1) + pending(key, 'inflight')
     redis.call('HSET', key, 'ceiling', int(math.max(1, inflight)), 'ceilingAt', int(now))
+    -- Nothing of ours, but others' calls fill it: they need time to end.
+    if inflight < 1 then return cool(key, bucket, act, intent) end
   end
   if act.kind == 'cool' then return cool(key, bucket, act, intent) end
-  if act.kind == 'retire' then return retire(act, intent) end
+  if act.kind == 'retire' then return retire(act, intent.sentAt) end
   if intent.probe and redis.call('HGET', key, 'probe') == intent.attempt then
     if act.kind == 'ok' then
       redis.call('HSET', key, 'standing', 'active', 'reason', '', 'level', '0', 'until', '0', 'probe', '')
@@ -156,7 +168,8 @@ local function settleCall(item)
   local packed = intents[item.ref]
   local intent = packed and readIntent(packed)
   if not intent or intent.attempt ~= item.attempt then
-    local assumed = tonumber(redis.call('HGET', KEYS[3], item.attempt) or '')
+    local cost, sentAt = string.match(redis.call('HGET', KEYS[3], item.attempt) or '', '^(%d+):?(%d*)$')
+    local assumed = tonumber(cost or '')
     if not assumed or item.unknown then return 0, '', 0, false end
     -- Given up before, and yet here is the answer: the real cost takes the place of the assumed one. As an attempt it
     -- was counted then.
@@ -165,8 +178,11 @@ local function settleCall(item)
     bookMoney(item, key, 0, (known or assumed) - assumed)
     if known then add(batchHash(item), 'unsure', -assumed) end
     book(item)
-    if item.ledger then add(batchHash(item), 'possiblyBilled', -1) end
-    return 1, '', 0, false
+    if item.ledger and not item.unanswered then add(batchHash(item), 'possiblyBilled', -1) end
+    -- Who cannot pay could not then.
+    local standing, comesBack = '', 0
+    if item.act.kind == 'retire' then standing, comesBack = retire(item.act, tonumber(sentAt) or 0) end
+    return 1, standing, comesBack, false
   end
 
   intents[item.ref] = nil
@@ -182,12 +198,15 @@ local function settleCall(item)
   elseif item.unknown then
     bookMoney(item, key, intent.cost, intent.cost)
     add(batchHash(item), 'unsure', intent.cost)
-    redis.call('HSET', KEYS[3], item.attempt, int(intent.cost))
+    redis.call('HSET', KEYS[3], item.attempt, int(intent.cost) .. ':' .. int(intent.sentAt))
     redis.call('PEXPIRE', KEYS[3], 86400000)
     add(batchHash(item), 'possiblyBilled', 1)
   else
     if item.tokens then correctWindow(bucket, intent, 0, item.tokens - intent.tokens) end
-    bookMoney(item, key, intent.cost, item.cost or 0)
+    local assumed = not item.cost and item.unsure and intent.cost or 0
+    bookMoney(item, key, intent.cost, item.cost or assumed)
+    add(batchHash(item), 'unsure', assumed)
+    if item.unanswered then add(batchHash(item), 'possiblyBilled', 1) end
   end
   book(item)
   return 1, standing, comesBack, item.count

@@ -17,8 +17,8 @@ export type KeyAct =
   | { kind: 'neutral' }
   /** `limit`: a limit on requests was hit, there is something to learn. */
   | { kind: 'cool'; reason: string; retryAfterMs: number | null; limit: Pick<Key, 'rpm' | 'provider'> | null }
-  /** Too many calls at once: what is in flight now is the ceiling. */
-  | { kind: 'ceiling' }
+  /** Too many calls at once: what is in flight now is the ceiling. Where that is nothing, the key cools. */
+  | { kind: 'ceiling'; reason: string; retryAfterMs: number | null }
   | { kind: 'retire'; reason: string; untilMs: number | null; keyIds: string[] };
 
 export type Call = {
@@ -31,6 +31,10 @@ export type Call = {
   /** Real usage; null keeps the estimate in the window. */
   tokens: number | null;
   costNanoUsd: number | null;
+  /** Where that is null: there may be a cost all the same, so what was reserved for it is spent. */
+  mayHaveCost?: boolean;
+  /** It was sent, and no whole answer came: counted as possibly billed. */
+  isUnanswered?: boolean;
   /** One of the line's attempts? */
   countsAsAttempt: boolean;
   ledger: LedgerEntry | null;
@@ -93,6 +97,8 @@ export function createSettle(options: { redis: Redis; names: Names; now?: () => 
         unknown: call.fate === 'unknown',
         tokens: call.tokens ?? undefined,
         cost: call.costNanoUsd ?? undefined,
+        unsure: call.mayHaveCost,
+        unanswered: call.isUnanswered,
         count: call.countsAsAttempt,
         act: shapeAct(call.act, (keyId) => keys.indexOf(keyId)),
         told: call.toldRpm ?? undefined,
@@ -141,14 +147,14 @@ function shapeAct(act: KeyAct, keyIndex: (keyId: string) => number) {
   switch (act.kind) {
     case 'ok':
     case 'neutral':
-    case 'ceiling':
       return act;
+    case 'ceiling':
     case 'cool':
       return {
         kind: act.kind,
         reason: act.reason,
         retryAfterMs: act.retryAfterMs ?? undefined,
-        limit: act.limit ? shapeLimit(act.limit) : undefined,
+        limit: act.kind === 'cool' && act.limit ? shapeLimit(act.limit) : undefined,
         baseMs: coolBaseMs,
         maxMs: coolMaxMs,
         jitter: Math.random(),

@@ -20,15 +20,18 @@ export const ledgerOutcomes = [
   'model_unavailable',
   /** 202: waits for a person's approval. */
   'held',
-  /** 5xx, time-out, network, a cut or garbled answer. */
+  /** 5xx, time-out, network, a cut or garbled answer. Possibly billed where the cost's source is `unanswered`. */
   'failed',
   /** No answer seen before a crash: possibly billed. */
   'unknown',
 ] as const;
 export type LedgerOutcome = (typeof ledgerOutcomes)[number];
 
-export const costSources = ['provider', 'listing', 'configured', 'none'] as const;
-/** Where a cost comes from, in order of trust. `none`: the price is unknown, and so is the cost (null, never 0). */
+export const costSources = ['provider', 'listing', 'configured', 'none', 'unanswered'] as const;
+/**
+ * Where a cost comes from, in order of trust. `none`: the price is unknown, and so is the cost (null, never 0).
+ * `unanswered`: the call was sent, and no whole answer came (time-out, cut, garbled): possibly billed.
+ */
 export type CostSource = (typeof costSources)[number];
 
 const count = z.number().int().nonnegative();

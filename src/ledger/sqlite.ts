@@ -58,6 +58,7 @@ const totalsSql = [
   ]),
   'count(cost_nano_usd) as cost_known',
   `count(*) filter (where outcome = 'completed' and cost_nano_usd is null) as cost_unknown`,
+  `count(*) filter (where outcome = 'unknown' or cost_source = 'unanswered') as possibly_billed`,
 ].join(', ');
 
 const groupings: Record<UsageGrouping, { label: string; groupBy: string }> = {
@@ -186,7 +187,8 @@ function totalsOf(row: Row): Totals {
   ) as Record<LedgerOutcome, number>;
   const attempts = Object.values(outcomes).reduce((sum, count) => sum + count, 0);
   const costUnknown = Number(row['cost_unknown']);
-  const isNothingKnown = row['cost_known'] === 0n && costUnknown + outcomes.unknown > 0;
+  const possiblyBilled = Number(row['possibly_billed']);
+  const isNothingKnown = row['cost_known'] === 0n && costUnknown + possiblyBilled > 0;
   return {
     attempts,
     completed: outcomes.completed,
@@ -198,7 +200,7 @@ function totalsOf(row: Row): Totals {
     reasoningTokens: tokensOf(row, 'reasoning_tokens'),
     costNanoUsd: isNothingKnown ? null : sumOf(row, 'cost_nano_usd'),
     costUnknown,
-    possiblyBilled: outcomes.unknown,
+    possiblyBilled,
   };
 }
 

@@ -25,7 +25,7 @@ export type Totals = {
   costNanoUsd: bigint | null;
   /** Completed attempts whose cost is unknown: the real sum is higher than `costNanoUsd`. */
   costUnknown: number;
-  /** `unknown` attempts: no answer was seen before a crash, the provider may have billed them. */
+  /** Attempts that were sent and of which no whole answer was seen: the provider may have billed them. */
   possiblyBilled: number;
 };
 

@@ -4,6 +4,7 @@
  * Source: providers.md §1 (`supported_parameters`, `capabilities`, "Other traps").
  */
 import type { ProviderKind } from '../config.ts';
+import { eachText } from './request-size.ts';
 
 export type Abilities = {
   id: string;
@@ -164,12 +165,10 @@ function addContextProblem({ id, contextLength }: Abilities, body: Body, problem
 function textChars(messages: unknown): number {
   if (!Array.isArray(messages)) return 0;
   let sum = 0;
-  for (const { content } of messages as Body[]) {
-    if (typeof content === 'string') sum += content.length;
-    else if (Array.isArray(content)) {
-      for (const part of content as Body[]) if (typeof part?.['text'] === 'string') sum += part['text'].length;
-    }
-  }
+  const add = (text: string) => {
+    sum += text.length;
+  };
+  for (const { content } of messages as Body[]) eachText(content, add);
   return sum;
 }
 

@@ -24,6 +24,9 @@ export const noUsage: Usage = {
   costSource: 'none',
 };
 
+/** Of a call that was sent, and of which no whole answer came. */
+export const unansweredUsage: Usage = { ...noUsage, costSource: 'unanswered' };
+
 const count = z.number().int().nonnegative().nullish().catch(null);
 const usageShape = z.object({
   usage: z.object({

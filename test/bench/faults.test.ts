@@ -86,8 +86,9 @@ function call(id: string, more: Partial<SeenCall> = {}): SeenCall {
 
 function row(requestId: string | null, more: Partial<LedgerRow> = {}): LedgerRow {
   const costNanoUsd = requestId === null ? null : 500;
+  const answer = { outcome: 'completed', httpStatus: requestId === null ? null : 200, costSource: 'provider' };
   const startedAt = '2027-01-31T12:00:00.000Z';
-  return { customId: 'line-0001', keyName: 'n1', outcome: 'completed', requestId, costNanoUsd, startedAt, ...more };
+  return { customId: 'line-0001', keyName: 'n1', ...answer, requestId, costNanoUsd, startedAt, ...more };
 }
 
 describe('the audit of the ledger', () => {
@@ -115,6 +116,10 @@ describe('the audit of the ledger', () => {
     const ofAnotherLine = row(null, { outcome: 'unknown', customId: 'line-0002' });
     expect(auditLedger([ofAnotherLine], [call('a')], bills)).toMatchObject({ ledgerMissing: 1 });
     expect(auditLedger([unknown], [call('a'), call('b')], bills)).toMatchObject({ ledgerMissing: 1 });
+    const cut = row(null, { outcome: 'failed', costSource: 'unanswered' });
+    expect(auditLedger([cut], [call('a')], bills)).toMatchObject({ ...clean, unanswered: 1, possiblyBilled: 1 });
+    const refusedConnection = row(null, { outcome: 'failed', costSource: 'none' });
+    expect(auditLedger([refusedConnection], [call('a')], bills)).toMatchObject({ ledgerMissing: 1 });
   });
 
   test('sees a call booked twice, a row of no call, and a wrong key', () => {

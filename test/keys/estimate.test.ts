@@ -1,11 +1,19 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createEstimator, type Estimator, type ModelFacts } from '../../src/keys/estimate.ts';
+import type { RequestSize } from '../../src/provider/request-size.ts';
 import { noUsage } from '../../src/provider/usage.ts';
 
 const facts: ModelFacts = { price: null, contextLength: null, tpmCounts: 'used' };
 const usage = (inputTokens: number | null, outputTokens: number | null) => ({ ...noUsage, inputTokens, outputTokens });
-const size = { promptChars: 1000, maxTokens: 500 };
+const size: RequestSize = {
+  textChars: 1000,
+  textBytes: 1000,
+  messages: 0,
+  hasMedia: false,
+  maxTokens: 500,
+  choices: 1,
+};
 
 function learnMany(estimator: Estimator, outputs: number[], inputTokens = 250): void {
   for (const output of outputs) estimator.learn('m', size, usage(inputTokens, output));
@@ -15,23 +23,32 @@ test.each([
   { name: 'half a token a character and max_tokens', size, facts, tokens: 1000 },
   {
     name: 'an assumed completion without max_tokens',
-    size: { promptChars: 1000, maxTokens: null },
+    size: { ...size, maxTokens: null },
     facts,
     tokens: 4596,
   },
   {
     name: 'no more than the context has room for',
-    size: { promptChars: 1000, maxTokens: null },
+    size: { ...size, maxTokens: null },
     facts: { ...facts, contextLength: 2000 },
     tokens: 2000,
   },
   {
     name: 'one token at least, where the prompt fills the context',
-    size: { promptChars: 10_000, maxTokens: null },
+    size: { ...size, textChars: 10_000, maxTokens: null },
     facts: { ...facts, contextLength: 2000 },
     tokens: 5001,
   },
-  { name: 'nothing for nothing', size: { promptChars: 0, maxTokens: 0 }, facts, tokens: 0 },
+  { name: 'max_tokens for each choice', size: { ...size, choices: 10 }, facts, tokens: 5500 },
+  {
+    name: 'an assumed completion for each choice',
+    size: { ...size, maxTokens: null, choices: 3 },
+    facts,
+    tokens: 500 + 3 * 4096,
+  },
+  { name: 'something for each message', size: { ...size, messages: 2 }, facts, tokens: 1028 },
+  { name: 'nothing for pictures', size: { ...size, hasMedia: true }, facts, tokens: 1000 },
+  { name: 'nothing for nothing', size: { ...size, textChars: 0, maxTokens: 0 }, facts, tokens: 0 },
 ])('an unknown model is estimated cautiously: $name', ({ size: of, facts: about, tokens }) => {
   expect(createEstimator().estimate('m', of, about).tokens).toBe(tokens);
 });
@@ -39,9 +56,9 @@ test.each([
 test('the prompt follows what the model counts', () => {
   const estimator = createEstimator();
   learnMany(estimator, [10]);
-  expect(estimator.estimate('m', { promptChars: 1000, maxTokens: 0 }, facts).tokens).toBe(250);
+  expect(estimator.estimate('m', { ...size, maxTokens: 0 }, facts).tokens).toBe(250);
   // And not another model's.
-  expect(estimator.estimate('other', { promptChars: 1000, maxTokens: 0 }, facts).tokens).toBe(500);
+  expect(estimator.estimate('other', { ...size, maxTokens: 0 }, facts).tokens).toBe(500);
 });
 
 test('the completion is a high quantile of the answers once enough are known, and never above max_tokens', () => {
@@ -95,11 +112,36 @@ test('money is always reserved by max_tokens', () => {
   expect(estimator.estimate('m', size, facts).costNanoUsd).toBe(0);
 });
 
+test('money is reserved for every choice, and never more than Redis can add up', () => {
+  const estimator = createEstimator();
+  const about = { ...facts, price: { inputUsdPerMTok: 2, outputUsdPerMTok: 10 } };
+  const cost = (more: Partial<RequestSize>) => estimator.estimate('m', { ...size, ...more }, about).costNanoUsd;
+  expect(cost({ choices: 10 })).toBe(500 * 2000 + 10 * 500 * 10_000);
+  const most = Number.MAX_SAFE_INTEGER;
+  expect(cost({ maxTokens: most, choices: most })).toBeLessThan(2 ** 54);
+});
+
+test('of several choices the length of one is learnt', () => {
+  const estimator = createEstimator();
+  for (let answer = 0; answer < 20; answer += 1) estimator.learn('m', { ...size, choices: 4 }, usage(250, 400));
+  expect(estimator.estimate('m', size, facts).tokens).toBe(250 + 100);
+  expect(estimator.estimate('m', { ...size, choices: 4 }, facts).tokens).toBe(250 + 400);
+});
+
+test('what pictures come to says nothing about text, and the length of their answers is learnt all the same', () => {
+  const estimator = createEstimator();
+  for (let answer = 0; answer < 19; answer += 1) estimator.learn('m', { ...size, hasMedia: true }, usage(90_000, 40));
+  expect(estimator.estimate('m', size, facts).tokens).toBe(500 + 500);
+  // The first text is believed at once, as if there had been no pictures.
+  estimator.learn('m', size, usage(250, 40));
+  expect(estimator.estimate('m', size, facts).tokens).toBe(250 + 40);
+});
+
 test('answers that say nothing teach nothing', () => {
   const estimator = createEstimator();
   estimator.learn('m', size, usage(null, 5));
   estimator.learn('m', size, usage(5, null));
-  estimator.learn('m', { ...size, promptChars: 0 }, usage(5, 5));
+  estimator.learn('m', { ...size, textChars: 0 }, usage(5, 5));
   expect(estimator.estimate('m', size, facts).tokens).toBe(1000);
 });
 
@@ -108,12 +150,12 @@ test('an estimate is a whole number that no answers can make smaller than its pr
     maxLength: 120,
   });
   fc.assert(
-    fc.property(answers, fc.nat(10_000), fc.nat(10_000), (learnt, promptChars, maxTokens) => {
+    fc.property(answers, fc.nat(10_000), fc.nat(10_000), (learnt, textChars, maxTokens) => {
       const estimator = createEstimator();
       for (const { chars, input, output } of learnt) {
-        estimator.learn('m', { promptChars: chars, maxTokens: null }, usage(input, output));
+        estimator.learn('m', { ...size, textChars: chars, maxTokens: null }, usage(input, output));
       }
-      const of = (most: number) => estimator.estimate('m', { promptChars, maxTokens: most }, facts).tokens;
+      const of = (most: number) => estimator.estimate('m', { ...size, textChars, maxTokens: most }, facts).tokens;
       expect(Number.isSafeInteger(of(maxTokens))).toBe(true);
       expect(of(maxTokens)).toBeGreaterThanOrEqual(of(0));
       expect(of(maxTokens)).toBeLessThanOrEqual(of(0) + maxTokens);

@@ -1,5 +1,6 @@
 /** Calls whose answer was lost, came late, or was to a call that Redis has forgotten. */
 import { expect, test } from 'vitest';
+import type { KeyAct } from '../../src/keys/settle.ts';
 import { entry, unknownEntry } from '../ledger/entries.ts';
 import { testRedis } from '../support/redis.ts';
 import { batchId, completed, createWorlds, ledgerOutcomes, startMs, type World } from './world.ts';
@@ -47,6 +48,21 @@ test('a late answer that names no cost leaves the assumed one', async () => {
   await world.settle(1, { ledger: entry({ outcome: 'failed' }) });
   expect(await keyOf(world)).toMatchObject({ spent: '500' });
   expect(await batchOf(world)).toMatchObject({ spent: '500', unsure: '500' });
+});
+
+test('a late 402 closes the keys that it is about, unless a person has opened them since', async () => {
+  const world = await createWorld();
+  const retire: KeyAct = { kind: 'retire', reason: 'org_exhausted', untilMs: null, keyIds: ['id-a'] };
+  await world.ask({ line: 1 });
+  await world.ask({ line: 2 });
+  await world.settle(1, unknown);
+  await world.settle(2, unknown);
+  expect(await world.settle(1, { act: retire })).toMatchObject({ settled: true, standing: { now: 'retired' } });
+  expect(await world.ask({ line: 1 })).toMatchObject({ tag: 'none' });
+  const reopened = world.clock.now + 1;
+  await world.setKey('a', { standing: 'active', reopened });
+  expect(await world.settle(2, { act: retire })).toMatchObject({ settled: true, standing: null });
+  expect(await keyOf(world)).toMatchObject({ standing: 'active' });
 });
 
 test('a late answer is not a second attempt', async () => {

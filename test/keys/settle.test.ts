@@ -84,6 +84,33 @@ test('money is spent on the day of the answer', async () => {
   expect(await world.hash(world.names.spend)).toEqual({ reserved: '0', [`spent:${day + 1}`]: '420' });
 });
 
+test.each([
+  { name: 'a cost that nobody told is what was reserved', call: { mayHaveCost: true }, spent: '500', unsure: '500' },
+  { name: 'a call that surely cost nothing', call: {}, spent: undefined, unsure: undefined },
+  { name: 'a known cost', call: { mayHaveCost: true, costNanoUsd: 420 }, spent: '420', unsure: undefined },
+  { name: 'a cost known to be none', call: { mayHaveCost: true, costNanoUsd: 0 }, spent: undefined, unsure: undefined },
+])('of what is reserved stays spent, once: $name', async ({ call, spent, unsure }) => {
+  const world = await createWorld();
+  await world.ask({ line: 1, cost: 500 });
+  await world.settle(1, { ...call, end: completed() });
+  await world.settle(1, { ...call, end: completed() });
+  const key = await keyOf(world);
+  const batch = await batchOf(world);
+  expect([key['reserved'], batch['reserved']]).toEqual(['0', '0']);
+  expect([key['spent'], batch['spent'], batch['unsure']]).toEqual([spent, spent, unsure]);
+  expect((await world.hash(world.names.spend))[`spent:${day}`]).toBe(spent);
+  expect(batch['possiblyBilled']).toBeUndefined();
+});
+
+test('a budget is reached by calls whose cost nobody told', async () => {
+  const world = await createWorld({ keys: [{ budgetNanoUsd: 1000 }] });
+  for (const line of [1, 2]) {
+    expect(read(await world.ask({ line, cost: 500 }))).toBe('slot a');
+    await world.settle(line, { mayHaveCost: true });
+  }
+  expect(read(await world.ask({ line: 3, cost: 500 }))).toMatch(/^(?:denied key|none exhausted)/);
+});
+
 test('settling twice is settling once', async () => {
   const world = await createWorld({ keys: [{ tpm: 100 }] });
   await world.ask({ line: 1, tokens: 80, cost: 500 });
