@@ -120,7 +120,8 @@ function readConfigFile(given: string | undefined, cwd: string): { file: string 
     text = readFileSync(file, 'utf8');
   } catch (cause) {
     const why = systemErrorCode(cause) === 'ENOENT' ? 'there is no such file' : messageOf(cause);
-    throw new AppError('config', `cannot read the configuration ${file}: ${why}; correct --config`, { cause });
+    const cure = given === undefined ? 'put a readable file there, or name another with --config' : 'correct --config';
+    throw new AppError('config', `cannot read the configuration ${file}: ${why}; ${cure}`, { cause });
   }
   let json: unknown;
   try {

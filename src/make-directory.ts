@@ -25,3 +25,13 @@ export function makeDirectory(dir: string, mode = 0o777): void {
   // A file in its place, or above it, gives the system's own error.
   if (missing.length === 0) mkdirSync(dir, { recursive: true });
 }
+
+/** Of a path and those above it, the file that stands where a directory should; or null. */
+export function fileInPlaceOf(dir: string): string | null {
+  let at = path.resolve(dir);
+  for (;;) {
+    const stats = statSync(at, { throwIfNoEntry: false });
+    if (stats) return stats.isDirectory() ? null : at;
+    at = path.dirname(at);
+  }
+}

@@ -1,4 +1,5 @@
 /** What to do with a line that got no slot, or not even a listing of models: one switch over each kind of reply. */
+import { budgetSpent } from '../src/batch/budget-spent.ts';
 import type { Intent } from '../src/keys/intent.ts';
 import { reapIntent } from '../src/keys/reap.ts';
 import { retireKeys } from '../src/keys/standing.ts';
@@ -52,7 +53,7 @@ export async function afterNoSlot(
     case 'denied': {
       // A batch's budget and a day's hold for every key; a key's own for no other.
       const left = reply.budget === 'key' ? await leftToOthers(run, need) : null;
-      return left ?? pause(run, { code: 'budget', cause: deniedCause(reply.budget) });
+      return left ?? pause(run, { code: 'budget', cause: budgetSpent[reply.budget] });
     }
     case 'none': {
       const left = await leftToOthers(run, need);
@@ -75,15 +76,6 @@ async function afterStaleIntent(run: LineRun, intent: Intent): Promise<LineResul
   }
   if (await reapIntent(ctx, intent)) run.attemptsSpent += 1;
   return hasKilledTooMany(run) ? endKiller(run) : null;
-}
-
-function deniedCause(budget: 'batch' | 'day' | 'key'): string {
-  const causes = {
-    batch: 'the batch\u2019s budget is spent; give the same command a larger --budget to go on',
-    day: 'the daily budget (dailyBudgetUsd) is spent; it starts anew at 00:00 UTC',
-    key: 'the budget (budgetUsd) of every key is spent; raise one to go on',
-  };
-  return causes[budget];
 }
 
 export async function afterRefusedListing(

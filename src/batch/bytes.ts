@@ -2,10 +2,13 @@
  * The bytes of an input file in blocks, decompressed where it is gzip. Owns the open file for as long as someone
  * iterates; constant memory. Errors are `input`: unreadable, or damaged gzip.
  */
+import { constants, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { AppError, messageOf, systemErrorCode } from '../errors.ts';
+import { fileInPlaceOf } from '../make-directory.ts';
 
 /** Enough that the hop to the thread pool for each block costs little beside the work on it. */
 const blockBytes = 512 * 1024;
@@ -80,7 +83,11 @@ export function describeReadError(file: { path: string; source: string }, error:
   if (code === undefined) return error;
   if (code === 'ENOENT') return fail(`${file.source}: there is no such file; looked for ${file.path}`);
   if (code === 'EACCES' || code === 'EPERM') {
-    return fail(`${file.source}: no permission to read it; allow it with: chmod u+r '${file.path}'`);
+    return fail(`${file.source}: no permission to read it; ${permissionFor(file.path)}`);
+  }
+  if (code === 'ENOTDIR') {
+    const inTheWay = fileInPlaceOf(dirname(file.path));
+    return fail(`${file.source}: there is no such file: ${inTheWay} is a file, not a directory; correct the path`);
   }
   if (code === 'EISDIR') return fail(`${file.source} is a directory; name the file in it`);
   if (code === 'Z_BUF_ERROR') {
@@ -92,4 +99,17 @@ export function describeReadError(file: { path: string; source: string }, error:
     );
   }
   return fail(`${file.source}: cannot be read: ${messageOf(error)}`);
+}
+
+/** Only its owner can change its mode; and the directories above it may be what is closed. */
+function permissionFor(file: string): string {
+  try {
+    const stats = statSync(file);
+    if (stats.uid === process.getuid?.() && (stats.mode & constants.S_IRUSR) === 0) {
+      return `allow it with: chmod u+r '${file}'`;
+    }
+    return 'give this user read access to it';
+  } catch {
+    return 'give this user read access to it and to its directory';
+  }
 }

@@ -2,7 +2,7 @@
  * From an input file to a batch that may run: a new one, validated before the first cent, or the one that the same
  * command began earlier. The manifest beside the results tells which.
  */
-import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import path from 'node:path';
 import type { Redis } from '../redis/client.ts';
 import {
@@ -26,7 +26,7 @@ import { describeProblems } from './render.ts';
 import { sha256OfFile, statMark } from './fingerprint.ts';
 import { validateInput, type Validation } from './validate.ts';
 import { AppError, messageOf } from '../errors.ts';
-import { makeDirectory } from '../make-directory.ts';
+import { fileInPlaceOf, makeDirectory } from '../make-directory.ts';
 import type { Keyring } from '../keys/keyring.ts';
 import type { LedgerStore } from '../ledger/store.ts';
 import type { Names } from '../redis/names.ts';
@@ -227,11 +227,12 @@ function lostBatch(manifestFile: string, batchId: string): string {
   );
 }
 
-/** Before anything is read from there: a file in its place. */
+/** Before anything is read from there: a file in its place, or above it. */
 function refuseOutDir(dir: string): void {
-  const stats = statSync(dir, { throwIfNoEntry: false });
-  if (!stats || stats.isDirectory()) return;
-  throw new AppError('usage', `--out ${dir} is a file; expected a directory, which is made when it is missing`);
+  const file = fileInPlaceOf(dir);
+  if (file === null) return;
+  const cure = 'which is made when it is missing; choose another with --out';
+  throw new AppError('usage', `${file} is a file; expected a directory for the results, ${cure}`);
 }
 
 /** And before the first cent: one that cannot be written to. */
@@ -240,8 +241,7 @@ function makeOutDir(dir: string): void {
     makeDirectory(dir);
     accessSync(dir, constants.W_OK | constants.X_OK);
   } catch (cause) {
-    throw new AppError('disk', `cannot write to the directory ${dir} (--out): ${messageOf(cause)}; choose another`, {
-      cause,
-    });
+    const why = `cannot write the results to the directory ${dir}: ${messageOf(cause)}`;
+    throw new AppError('disk', `${why}; give this user access to it, or choose another with --out`, { cause });
   }
 }

@@ -22,7 +22,7 @@ export function fail(error: unknown, options: { stack: boolean }): void {
     return;
   }
   erase();
-  const known = explain(firstOf(error));
+  const known = operatingErrorOf(error);
   if (known) {
     say(`nightshift: ${known.message}`);
     process.exitCode = known.exitCode;
@@ -42,8 +42,10 @@ function firstOf(error: unknown): unknown {
   return error instanceof SuppressedError ? firstOf(error.suppressed) : error;
 }
 
-function explain(error: unknown): AppError | null {
-  return error instanceof AppError ? error : (explainRedisError(error) ?? explainSystemError(error));
+/** What an error says of the world; null where it is a mistake of ours. */
+export function operatingErrorOf(error: unknown): AppError | null {
+  const first = firstOf(error);
+  return first instanceof AppError ? first : (explainRedisError(first) ?? explainSystemError(first));
 }
 
 /** Of the machine's state, not of ours. */

@@ -16,11 +16,12 @@ import { createLedgerDrain } from '../ledger/drain.ts';
 import type { openSqliteLedger } from '../ledger/sqlite.ts';
 import { autoConcurrency } from '../../workers/process.ts';
 import { runBatch } from '../../workers/run.ts';
+import { operatingErrorOf } from './failure.ts';
 import { createInterrupts } from './interrupts.ts';
 import { watchKeys } from './key-reload.ts';
 import type { Globals } from './main.ts';
 import { createProgressView } from './progress-view.ts';
-import { reportRun } from './run-report.ts';
+import { reportLost, reportRun } from './run-report.ts';
 import { say } from './screen.ts';
 import type { Session } from './session.ts';
 
@@ -76,6 +77,12 @@ export async function goOn(of: GoOn): Promise<number> {
         say,
       });
   const concurrency = options.concurrency === 'auto' ? autoConcurrency(keyring) : options.concurrency;
+  let known = batch;
+  const tellLost = (error: AppError | null) => {
+    session.lastWords = null;
+    if (json && (error?.code === 'redis' || error?.code === 'disk')) reportLost(known, error);
+  };
+  session.lastWords = tellLost;
   try {
     const result = await runBatch({
       config,
@@ -89,17 +96,24 @@ export async function goOn(of: GoOn): Promise<number> {
       concurrency: options.worker ? concurrency : 0,
       interrupted: interrupts.stop,
       aborted: interrupts.abort,
-      onProgress: view.show,
+      onProgress: (record) => {
+        known = record;
+        view.show(record);
+      },
     });
     view.end();
     return reportRun(result, { json, simulated });
   } catch (error) {
     view.end();
-    if (!(error instanceof AppError) || error.code !== 'interrupted') throw error;
+    if (!(error instanceof AppError) || error.code !== 'interrupted') {
+      tellLost(operatingErrorOf(error));
+      throw error;
+    }
     const record = (await loadBatch(redis.client, names, batch.batchId)) ?? batch;
     const ledger = await store.batchSummary(batch.batchId);
     return reportRun({ record, ledger }, { json, simulated, interrupted: true });
   } finally {
+    session.lastWords = null;
     interrupts.close();
   }
 }

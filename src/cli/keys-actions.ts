@@ -4,6 +4,7 @@ import { AppError } from '../errors.ts';
 import { createKeyring, requireKeys, type Key, type Keyring } from '../keys/keyring.ts';
 import { drainKey, readStanding, reopenKeys } from '../keys/standing.ts';
 import { createClient } from '../provider/client.ts';
+import { retireReasons } from '../provider/outcome.ts';
 import { probeKey, type KeyProbe } from '../provider/probe.ts';
 import type { Globals } from './main.ts';
 import { configOf, openSession, type Session } from './session.ts';
@@ -11,12 +12,20 @@ import { renderTable } from './table.ts';
 
 type Options = Globals & { json?: boolean };
 
+const checkExamples = `
+Examples:
+  $ nightshift keys check
+  $ nightshift keys check --json
+
+Exit codes: 0 every key is good, 4 one is refused, 5 none is, but one could not
+be asked.`;
+
 export function registerKeyActions(keys: Command): void {
   keys
     .command('check')
-    .description('Asks the provider about each key; spends nothing. Exit code 4 when one is refused.')
+    .description('Asks the provider about each key; spends nothing.')
     .option('--json', 'JSON on stdout')
-    .addHelpText('after', '\nExamples:\n  $ nightshift keys check\n  $ nightshift keys check --json')
+    .addHelpText('after', checkExamples)
     .action(async (_: unknown, command: Command) => {
       process.exitCode = await check(command.optsWithGlobals<Options>());
     });
@@ -45,10 +54,16 @@ async function check(options: Options): Promise<number> {
     );
     if (options.json) process.stdout.write(`${JSON.stringify(probes.map(toJson))}\n`);
     else process.stdout.write(table(probes));
-    return probes.every(({ probe }) => probe.ok) ? 0 : 4;
+    if (probes.some(({ probe }) => isRefused(probe))) return new AppError('credentials', '').exitCode;
+    return probes.every(({ probe }) => probe.ok) ? 0 : new AppError('provider', '').exitCode;
   } finally {
     await client.close();
   }
+}
+
+/** What else is not well says nothing of the key: nobody answered, or not as a provider does. */
+function isRefused({ reason }: KeyProbe): boolean {
+  return retireReasons.some((known) => known === reason);
 }
 
 type Probed = { key: Key; probe: KeyProbe };

@@ -4,10 +4,12 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import { isUtf8 } from 'node:buffer';
+import path from 'node:path';
 import { InvalidArgumentError, type Command } from 'commander';
+import { describeReadError } from '../batch/bytes.ts';
 import type { RowsOptions } from '../batch/row-request.ts';
 import { parseTemplate, type Template } from '../batch/template.ts';
-import { AppError, messageOf } from '../errors.ts';
+import { AppError } from '../errors.ts';
 
 export type RowsFlags = {
   model?: string;
@@ -64,14 +66,14 @@ function readTemplate(option: string, given: string): Template {
     return parseTemplate(given, option);
   }
   const file = given.slice(1);
-  const fail = (message: string, cause?: unknown) => new AppError('usage', `${option} @${file}: ${message}`, { cause });
+  const fail = (message: string) => new AppError('usage', `${option} @${file}: ${message}`);
   let bytes: Buffer;
   try {
     const { size } = statSync(file);
     if (size > longestTemplateBytes) throw fail(`expected a template of at most 1 MiB, got ${size} bytes`);
     bytes = readFileSync(file);
   } catch (error) {
-    throw error instanceof AppError ? error : fail(`cannot be read: ${messageOf(error)}`, error);
+    throw describeReadError({ path: path.resolve(file), source: `${option} @${file}` }, error);
   }
   if (!isUtf8(bytes)) throw fail('expected UTF-8, got other bytes; convert it: iconv -f WINDOWS-1252 -t UTF-8');
   // An editor's last line break, and a mark in front from Windows, are not part of the prompt.

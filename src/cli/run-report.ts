@@ -1,15 +1,30 @@
 /** The end of a run: one object on stdout with --json, a few lines on stderr for people, and the exit code. */
 import { answersFileOf } from '../batch/answers-csv.ts';
-import { isFinished, type BatchRecord } from '../batch/batch.ts';
+import { isFinished, type BatchRecord, type Stop } from '../batch/batch.ts';
+import { budgetSpent } from '../batch/budget-spent.ts';
 import { usd } from '../batch/manifest.ts';
 import { otherLedgers } from '../batch/ledgers.ts';
-import { moneyOf, type Spent } from '../batch/spent.ts';
-import { AppError } from '../errors.ts';
+import { moneyOf, toldNanoUsd, type Spent } from '../batch/spent.ts';
+import { nanoUsdPerUsd } from '../config.ts';
+import { AppError, type AppErrorCode } from '../errors.ts';
 import { formatCost, formatCount } from '../ledger/report.ts';
 
 /** As a shell takes it, unquoted. */
-function nameToType({ name, batchId }: BatchRecord): string {
+export function nameToType({ name, batchId }: BatchRecord): string {
   return /^[\w.-]+$/.test(name) ? name : batchId;
+}
+
+/** Stops that the same command ends in again, unless a person has done before what their cause says. */
+const firstOfAll: Partial<Record<AppErrorCode, string>> = {
+  budget: 'Once that is done',
+  credentials: 'Once that is done',
+  config: 'Once that is put right',
+};
+
+function describeGoingOn({ code, cause }: Stop, resume: string | null): string | null {
+  // Here the command itself has to be another.
+  if (cause === budgetSpent.batch) return resume && `Or give it to: ${resume} --budget <usd>`;
+  return `${firstOfAll[code] ?? 'To go on'}, type the same command again${resume ? `, or: ${resume}` : ''}`;
 }
 
 /** As after an interruption: the same command goes on. */
@@ -23,22 +38,9 @@ export function reportRun(
 ): number {
   const { costNanoUsd, possiblyBilled } = moneyOf(record, ledger);
   const stop = options.interrupted ? { code: 'interrupted' as const, cause: 'interrupted' } : record.stop;
-  const answers = record.options.csv && isFinished(record) ? answersFileOf(record) : null;
+  const answers = answersOf(record);
   if (options.json) {
-    const result = {
-      batchId: record.batchId,
-      name: record.name,
-      status: record.status,
-      counts: { total: record.total, ...record.counts },
-      costUsd: usd(costNanoUsd),
-      possiblyBilled,
-      outputFile: record.outputFile,
-      errorFile: record.errorFile,
-      manifestFile: record.manifestFile,
-      ...(answers && { answersFile: answers }),
-      stoppedBy: stop,
-    };
-    process.stdout.write(`${JSON.stringify(result)}\n`);
+    printResult(record, stop, { costUsd: usd(costNanoUsd), possiblyBilled });
   }
   const { completed, failed } = record.counts;
   const say = (text: string) => process.stderr.write(`${text}\n`);
@@ -52,7 +54,7 @@ export function reportRun(
     say(`  failed: ${codes.map(([code, count]) => `${code} ${formatCount(count)}`).join(', ')}`);
   }
   if (possiblyBilled > 0) {
-    say(`  possibly billed: ${formatCount(possiblyBilled)} calls whose answer was lost to a crash`);
+    say(`  possibly billed: ${formatCount(possiblyBilled)} calls of which no whole answer came`);
   }
   say(`  used      ${tokens}, ${formatCost({ ...ledger, costNanoUsd })}`);
   for (const place of otherLedgers(record)) say(`  ledger    a part is not here; it was in ${place}`);
@@ -62,9 +64,8 @@ export function reportRun(
   say(`  manifest  ${record.manifestFile}`);
   if (stop) {
     say(`Stopped: ${stop.cause}.`);
-    say(
-      `To go on, type the same command again${options.simulated ? '' : `, or: nightshift resume ${nameToType(record)}`}`,
-    );
+    const howToGoOn = describeGoingOn(stop, options.simulated ? null : `nightshift resume ${nameToType(record)}`);
+    if (howToGoOn) say(howToGoOn);
     return new AppError(stop.code, stop.cause).exitCode;
   }
   if (record.status === 'cancelled') {
@@ -76,4 +77,36 @@ export function reportRun(
     return notFinished;
   }
   return failed > 0 ? 1 : 0;
+}
+
+/** One object on stdout, for a run that can ask nobody any more: as things were when it last heard of them. */
+export function reportLost(record: BatchRecord, { code, message: cause }: AppError): void {
+  const told = toldNanoUsd(record);
+  const costUsd = told === null ? null : told / nanoUsdPerUsd;
+  printResult(record, { code, cause }, { costUsd, possiblyBilled: record.possiblyBilled });
+}
+
+function printResult(
+  record: BatchRecord,
+  stoppedBy: Stop | null,
+  money: { costUsd: number | null; possiblyBilled: number },
+): void {
+  const answers = answersOf(record);
+  const result = {
+    batchId: record.batchId,
+    name: record.name,
+    status: record.status,
+    counts: { total: record.total, ...record.counts },
+    ...money,
+    outputFile: record.outputFile,
+    errorFile: record.errorFile,
+    manifestFile: record.manifestFile,
+    ...(answers && { answersFile: answers }),
+    stoppedBy,
+  };
+  process.stdout.write(`${JSON.stringify(result)}\n`);
+}
+
+function answersOf(record: BatchRecord): string | null {
+  return record.options.csv && isFinished(record) ? answersFileOf(record) : null;
 }

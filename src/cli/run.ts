@@ -10,6 +10,7 @@ import { createKeyring, requireKeys } from '../keys/keyring.ts';
 import { openSqliteLedger } from '../ledger/sqlite.ts';
 import { refuseUnknownModels } from '../../workers/providers.ts';
 import { setUpBatch } from '../batch/setup.ts';
+import { nameOfBatch, parseName, parseOut } from './batch-files.ts';
 import { goOn } from './go-on.ts';
 import type { Globals } from './main.ts';
 import { parseConcurrency, parseCount, parseUsd } from './numbers.ts';
@@ -66,8 +67,8 @@ export function registerRun(program: Command): void {
     .command('run')
     .description('Runs a file of prompts and writes every answer once.')
     .argument('<input>', 'JSONL file, or CSV with --template, also gzipped; - reads standard input')
-    .option('--out <dir>', 'where the results go (default: beside the input)')
-    .option('--name <name>', 'name of the batch and its files (default: the input\u2019s)')
+    .option('--out <dir>', 'where the results go (default: beside the input)', parseOut)
+    .option('--name <name>', 'name of the batch and its files (default: the input\u2019s)', parseName)
     .option('--model <model>', 'model of the lines that name none');
   addRowsOptions(definition)
     .option('--budget <usd>', 'stop before the batch costs more than this', parseUsd)
@@ -111,6 +112,7 @@ async function run(source: string, options: RunOptions): Promise<number> {
   const config = simulation?.config ?? configOf(options, { secrets: true });
   const keyring = createKeyring(config);
   requireKeys(keyring);
+  const budgetNanoUsd = options.budget ?? null;
   const spoolDir = path.join(config.dataDir, 'spool');
   const input = await openBatchInput(source, {
     spoolDir,
@@ -128,14 +130,18 @@ async function run(source: string, options: RunOptions): Promise<number> {
       keyring,
       store,
       input,
-      name: options.name ?? input.name,
+      name: nameOfBatch(options.name, input),
       outDir: path.resolve(options.out ?? (options.simulate ? path.join(beside, 'simulated') : beside)),
       spoolDir,
       options: batchOptions(options, config, input),
-      budgetNanoUsd: options.budget ?? null,
+      budgetNanoUsd,
       inspect: () => inspectFor(session, keyring, { dropUnsupported: options.dropUnsupported ?? false }),
       beforeNew: (models) =>
-        refuseUnknownModels({ ...session, redis: redis.client, keyring }, models, options.skipInvalid ?? false),
+        refuseUnknownModels(
+          { ...session, redis: redis.client, keyring, budgetNanoUsd },
+          models,
+          options.skipInvalid ?? false,
+        ),
       say,
     });
     return await goOn({ session, keyring, store, input, batch, options });
@@ -148,6 +154,7 @@ async function resume(nameOrId: string | undefined, options: RunOptions): Promis
   const config = configOf(options, { secrets: true });
   const keyring = createKeyring(config);
   requireKeys(keyring);
+  const budgetNanoUsd = options.budget ?? null;
   await using session = await openSession(options, config);
   const batch = await findBatch(session.redis.client, session.names, nameOrId ?? null);
   const input = await reopenBatchInput(batch, path.join(config.dataDir, 'spool'));
@@ -164,10 +171,14 @@ async function resume(nameOrId: string | undefined, options: RunOptions): Promis
       ...sameName,
       spoolDir: path.join(config.dataDir, 'spool'),
       options: batch.options,
-      budgetNanoUsd: options.budget ?? null,
+      budgetNanoUsd,
       inspect: () => inspectFor(session, keyring, batch.options),
       beforeNew: (models) =>
-        refuseUnknownModels({ ...session, redis: session.redis.client, keyring }, models, batch.options.skipInvalid),
+        refuseUnknownModels(
+          { ...session, redis: session.redis.client, keyring, budgetNanoUsd },
+          models,
+          batch.options.skipInvalid,
+        ),
       say,
     });
     return await goOn({ session, keyring, store, input, batch: known, options });

@@ -1,5 +1,6 @@
 /** What most commands open first: configuration, log, Redis (checked), names. Closed in one place. */
 import { loadConfig, type Config } from '../config.ts';
+import type { AppError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { checkServer } from '../redis/checks.ts';
 import { openRedis, type RedisHandle } from '../redis/connect.ts';
@@ -8,7 +9,14 @@ import { failNow } from './failure.ts';
 import type { Globals } from './main.ts';
 import { createNotices } from './notices.ts';
 
-export type Session = AsyncDisposable & { config: Config; log: Log; redis: RedisHandle; names: Names };
+export type Session = AsyncDisposable & {
+  config: Config;
+  log: Log;
+  redis: RedisHandle;
+  names: Names;
+  /** Called before the process ends because its Redis is lost for good. */
+  lastWords: ((error: AppError) => void) | null;
+};
 
 export function configOf(globals: Globals, needs: { secrets: boolean }): Config {
   return loadConfig({ file: globals.config, redis: globals.redis, data: globals.data, secrets: needs.secrets });
@@ -32,19 +40,26 @@ export async function openSession(
     patienceMs: waitsForRedis ? null : patienceMs,
     giveUpAfterMs: patienceMs,
   });
+  const session: Session = {
+    config,
+    log,
+    redis,
+    names: createNames(config.namespace),
+    lastWords: null,
+    [Symbol.asyncDispose]: () => redis.close(),
+  };
   // At once, not in good order: nothing of what is under way can be written down. The next run finds it as after a crash.
-  if (!waitsForRedis) void redis.gone.then(failNow);
+  if (!waitsForRedis) {
+    void redis.gone.then((error) => {
+      session.lastWords?.(error);
+      failNow(error);
+    });
+  }
   try {
     await checkServer(redis.client, log);
   } catch (error) {
     await redis.close();
     throw error;
   }
-  return {
-    config,
-    log,
-    redis,
-    names: createNames(config.namespace),
-    [Symbol.asyncDispose]: () => redis.close(),
-  };
+  return session;
 }

@@ -9,6 +9,7 @@ import { AppError } from '../errors.ts';
 import { addTotals, formatCost, formatCount, usageCsv, usageJson } from '../ledger/report.ts';
 import { openSqliteLedger } from '../ledger/sqlite.ts';
 import { usageGroupings, type Totals, type UsageGrouping, type UsageQuery, type UsageRow } from '../ledger/store.ts';
+import type { BatchAsked } from './drain-pending.ts';
 import type { Globals } from './main.ts';
 import { renderTable, type Column } from './table.ts';
 
@@ -22,8 +23,8 @@ type UsageOptions = Globals & {
 };
 
 export type UsageHooks = {
-  /** Moves entries that still wait in Redis into `<dataDir>/ledger.db` before it is read. */
-  drainPending?: (config: Config) => Promise<void>;
+  /** Moves entries that still wait in Redis into `<dataDir>/ledger.db` before it is read, and looks up `nameOrId`. */
+  drainPending?: (config: Config, nameOrId?: string) => Promise<BatchAsked>;
 };
 
 const titles: Record<UsageGrouping, string> = { key: 'Key', model: 'Model', day: 'Day (UTC)', batch: 'Batch' };
@@ -32,7 +33,7 @@ const examples = `
 Examples:
   $ nightshift usage                               what each key has spent
   $ nightshift usage --by day --from 2026-03-01    day by day since then
-  $ nightshift usage --by model --batch <id>       which models answered a batch
+  $ nightshift usage --by model --batch prompts    which models answered a batch
   $ nightshift usage --by batch --csv > usage.csv  for a spreadsheet
 
 An attempt is one call to a provider. Costs are what the provider reported or,
@@ -43,7 +44,7 @@ export function registerUsage(program: Command, hooks: UsageHooks = {}): void {
     .command('usage')
     .description('Shows attempts, tokens and money by key, model, day or batch.')
     .addOption(new Option('--by <group>', 'one row per').choices(usageGroupings).default('key'))
-    .option('--batch <id>', 'only this batch')
+    .option('--batch <batch>', 'only this batch, by name or id')
     .option('--from <date>', 'first day, YYYY-MM-DD (UTC)')
     .option('--to <date>', 'last day, YYYY-MM-DD (UTC), itself included')
     .addOption(new Option('--csv', 'print CSV').conflicts('json'))
@@ -61,10 +62,12 @@ async function showUsage(command: Command, options: UsageOptions, hooks: UsageHo
     throw new AppError('usage', `--from ${from} is after --to ${to}: expected the earlier day first`);
   }
   const config = loadConfig({ file: options.config, redis: options.redis, data: options.data, secrets: false });
-  await hooks.drainPending?.(config);
+  const asked = await hooks.drainPending?.(config, options.batch);
   const file = path.join(config.dataDir, 'ledger.db');
   const isThere = existsSync(file);
-  const rows = isThere ? await readRows(file, { by: options.by, batchId: options.batch, from, to }) : [];
+  const batchId =
+    options.batch === undefined ? undefined : await batchIdOf(options.batch, asked, isThere ? file : null);
+  const rows = isThere ? await readRows(file, { by: options.by, batchId, from, to }) : [];
 
   const output = command.configureOutput();
   if (options.json) output.writeOut?.(`${usageJson(options.by, rows)}\n`);
@@ -81,6 +84,14 @@ async function readRows(file: string, query: UsageQuery) {
   } finally {
     await store.close();
   }
+}
+
+/** Redis may have forgotten a batch that the ledger still has under its id. Errors: `usage`. */
+async function batchIdOf(nameOrId: string, asked: BatchAsked | undefined, file: string | null): Promise<string> {
+  if (asked && 'batchId' in asked) return asked.batchId;
+  const rows = file === null ? [] : await readRows(file, { by: 'batch' });
+  if (rows.some(({ label }) => label === nameOrId)) return nameOrId;
+  throw new AppError('usage', asked?.unknown ?? `no batch "${nameOrId}"`);
 }
 
 function dayOption(name: string, text: string | undefined): string | undefined {

@@ -1,6 +1,7 @@
-import { chmodSync, existsSync, mkdirSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync } from 'node:fs';
+import path from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { asNobody, createBench, expectFailure, line, type Ended } from './command.ts';
+import { asNobody, createBench, expectFailure, isRoot, line, type Ended } from './command.ts';
 
 const bench = createBench();
 
@@ -69,7 +70,17 @@ const rows: Row[] = [
     name: '--out that is a file',
     args: ['good.jsonl', '--out', 'good.jsonl'],
     content: line('a'),
-    says: [/--out \/.*good\.jsonl is a file; expected a directory/],
+    says: [/good\.jsonl is a file; expected a directory for the results.*--out/],
+  },
+  {
+    name: '--out below a file',
+    args: ['good.jsonl', '--out', 'good.jsonl/deep/er'],
+    says: [/\/good\.jsonl is a file; expected a directory for the results.*--out/],
+  },
+  {
+    name: 'an input below a file',
+    args: ['good.jsonl/in.jsonl'],
+    says: [/^nightshift: good\.jsonl\/in\.jsonl: there is no such file: \/.*\/good\.jsonl is a file, not a directory/],
   },
 ];
 
@@ -92,12 +103,26 @@ describe('one message names the file, the line and the cure, and nothing is sent
 describe.skipIf(asNobody === null)('without permission', () => {
   const through = asNobody ?? [];
 
-  test('an input file that may not be read is named, with the command that allows it', async () => {
+  test('an input file that may not be read is named, with what allows it: a command where it is the user\u2019s own', async () => {
     const file = bench.file('private.jsonl', line('a'));
     chmodSync(file, 0);
+    const closed = bench.file('shut/in.jsonl', line('a'));
+    chmodSync(path.dirname(closed), 0);
     chmodSync(bench.dir, 0o777);
-    const ended = await bench.nightshift(['check', 'private.jsonl', '--data', '/tmp'], { through });
-    expectFailure(ended, 2, /private\.jsonl: no permission to read it; .*chmod u\+r/);
+    const check = (name: string) => bench.nightshift(['check', name, '--data', '/tmp'], { through });
+    const own = expect.stringMatching(/private\.jsonl: no permission to read it; allow it with: chmod u\+r/);
+    const foreign = expect.stringMatching(/private\.jsonl: no permission to read it; give this user read access to it/);
+    expect(await check('private.jsonl')).toMatchObject({ code: 2, stderr: isRoot ? foreign : own });
+    if (isRoot) {
+      chownSync(file, 65_534, 65_534);
+      expect(await check('private.jsonl')).toMatchObject({ code: 2, stderr: own });
+    }
+    expectFailure(
+      await check('shut/in.jsonl'),
+      2,
+      /no permission to read it; give this user read access to it and to its/,
+    );
+    chmodSync(path.dirname(closed), 0o700);
   });
 
   test('an output directory and a data directory that may not be written are named, before anything is sent', async () => {
@@ -113,8 +138,8 @@ describe.skipIf(asNobody === null)('without permission', () => {
         call: { through, env: { REDIS_URL: '' } },
       },
     ]);
-    expectFailure(out as Ended, 5, /directory \/.*closed \(--out\): EACCES.*choose another/);
-    expectFailure(under as Ended, 5, /directory \/.*closed\/deep\/er \(--out\): EACCES.*choose another/);
+    expectFailure(out as Ended, 5, /results .*directory \/.*closed: EACCES.*choose another with --out/);
+    expectFailure(under as Ended, 5, /results .*directory \/.*closed\/deep\/er: EACCES.*choose another with --out/);
     expectFailure(data as Ended, 5, /data directory \/.*closed\/data.*EACCES.*--data/);
     expect(existsSync(bench.file('open/public.output.jsonl'))).toBe(false);
   });
@@ -126,6 +151,6 @@ test('a directory in a file system that makes none is an error, not an endless w
     { args: ['run', 'good.jsonl', '--simulate', '--out', '/proc/nightshift/out'] },
     { args: ['run', 'good.jsonl', '--simulate', '--data', '/proc/nightshift'], call: { env: { REDIS_URL: '' } } },
   ]);
-  expectFailure(out as Ended, 5, '/proc/nightshift/out (--out)');
+  expectFailure(out as Ended, 5, 'the directory /proc/nightshift/out: ', 'choose another with --out');
   expectFailure(data as Ended, 5, 'data directory /proc/nightshift', '--data');
 });

@@ -51,9 +51,10 @@ test('a full disk in the output directory stops the run; with room again the sam
   const ballast = world.file('out/ballast');
   // Room for some hundred of the answers.
   writeFileSync(ballast, Buffer.alloc(416 * 1024));
-  const full = await world.nightshift(run);
+  const full = await world.nightshift([...run, '--json']);
+  expect(summaryOf(full)).toMatchObject({ status: 'in_progress', stoppedBy: { code: 'disk' } });
   expectFailure(
-    full,
+    { ...full, stdout: '' },
     5,
     /cannot write \/.*in\.output\.jsonl: the disk is full: free some space, then run the same command/,
   );
@@ -92,11 +93,17 @@ test('a Redis that goes away for good stops the run; once it is back the same co
   onTestFinished(() => void vi.unstubAllEnvs());
   const world = await createWorld({ scenario: { latencyMs: { min: 20, max: 100 } }, redisUrl: first.url });
   const ids = writeInput(world, { count: 200 });
-  const running = world.start([...run, '--concurrency', '10']);
+  const running = world.start([...run, '--concurrency', '10', '--json']);
   await world.untilCalls(40, running);
   await first.stop();
   const ended = await endOf(running);
   expectExit(ended, 5);
+  expect(summaryOf(ended)).toMatchObject({
+    name: 'in',
+    status: 'in_progress',
+    counts: { total: 200 },
+    stoppedBy: { code: 'redis', cause: expect.stringContaining(first.url) },
+  });
   const lost = `nightshift: lost the Redis at ${first.url}, and it does not come back; start it, then run the same command again`;
   expect(ended.stderr).toMatch(/^nightshift: Redis connection lost; reconnecting/);
   expect(ended.stderr.split('\n').slice(1)).toEqual([expect.stringContaining(lost), '']);
@@ -117,6 +124,6 @@ test('a batch whose last key is revoked stops, and says which key and how to go 
   expectExit(ended, 4);
   const [notice, , , , , stopped, cure] = ended.stderr.split('\n');
   expect(notice).toMatch(/^nightshift: key only is retired: .*revoked/);
-  expect(stopped).toBe('Stopped: no key is left for "fast" (only revoked).');
-  expect(cure).toBe('To go on, type the same command again, or: nightshift resume in');
+  expect(stopped).toBe('Stopped: no key is left for "fast" (only revoked); put a key that works in place of only.');
+  expect(cure).toBe('Once that is done, type the same command again, or: nightshift resume in');
 });

@@ -83,8 +83,9 @@ test.skipIf(!isMounted)(
     const full = await bench.nightshift(run);
     // The ledger is on that disk, too, and may say so first; it does not stop the run.
     const messages = full.stderr.split(/^(?=nightshift: )/m).filter((text) => !/ledger cannot be drained/.test(text));
+    expect(JSON.parse(full.stdout)).toMatchObject({ name: 'many', stoppedBy: { code: 'disk' } });
     expectFailure(
-      { ...full, stderr: messages.join('') },
+      { ...full, stdout: '', stderr: messages.join('') },
       5,
       /disk is (probably )?full/,
       /free some space|make room/,

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { createBench, expectFailure, line, secret, type Call, type Ended } from './command.ts';
 
@@ -76,12 +77,22 @@ const configRows: Row[] = [
     says: [/gone\.json: there is no such file; correct --config/],
   },
   {
+    name: 'a file that nobody named and that is none',
+    args: run,
+    call: { cwd: path.join(bench.dir, 'odd') },
+    says: [
+      /cannot read the configuration \/.*odd\/nightshift\.config\.json: .*EISDIR.*; put a readable file there, or name another with --config$/m,
+    ],
+  },
+  {
     name: 'a base URL in the environment',
     args: run,
     call: { env: { PMIND_BASE_URL: 'nope' } },
     says: ['variable PMIND_BASE_URL: expected a URL'],
   },
 ];
+
+const long = 'n'.repeat(240);
 
 const flagRows: Row[] = [
   { name: 'an unknown command', args: ['rnu', 'good.jsonl'], says: ["unknown command 'rnu'", 'Did you mean run?'] },
@@ -104,6 +115,28 @@ const flagRows: Row[] = [
     says: [/--concurrency.*'0' is invalid.*at least 1/],
   },
   { name: '--budget of words', args: [...run, '--budget', 'much'], says: [/--budget.*'much' is invalid.*20 or 0\.5/] },
+  {
+    name: '--name of nothing',
+    args: [...run, '--name', ''],
+    says: [/--name.*'' is invalid.*such as tonight, got nothing/],
+  },
+  {
+    name: '--name that is a path',
+    args: [...run, '--name', '../evil'],
+    says: [/--name.*'\.\.\/evil' is invalid.*without \/ .*--out/],
+  },
+  { name: '--name that is a directory', args: [...run, '--name', '..'], says: [/--name.*'\.\.' is invalid/] },
+  {
+    name: '--name that is too long for a file',
+    args: [...run, '--name', 'n'.repeat(201)],
+    says: [/--name.*is invalid.*at most 200 bytes/],
+  },
+  { name: '--out of nothing', args: [...run, '--out', ''], says: [/--out.*'' is invalid.*expected a directory/] },
+  {
+    name: 'an input whose name is too long for a batch',
+    args: ['run', `${long}.jsonl`, '--simulate'],
+    says: [/too long for a batch.*--name/],
+  },
   { name: '--log-level loud', args: [...run, '--log-level', 'loud'], says: [/'loud' is invalid.*trace, debug, info/] },
   { name: 'usage --by week', args: ['usage', '--by', 'week'], says: [/'week' is invalid.*key, model, day, batch/] },
   {
@@ -134,6 +167,8 @@ describe.each([
   let results: Ended[];
   beforeAll(async () => {
     bench.file('good.jsonl', line('a'));
+    bench.file(`${long}.jsonl`, line('a'));
+    bench.file('odd/nightshift.config.json/x', '');
     results = await bench.nightshiftAll(
       rows.map(({ args, call, config }, index) => {
         if (config === undefined) return { args, ...(call && { call }) };

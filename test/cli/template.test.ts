@@ -68,8 +68,12 @@ describe('the options of a template', () => {
     ['no template', { maxTokens: 5 }, '--max-tokens belongs to --template, which is missing'],
     ['a bad template', { model: 'm', template: 'a {{b' }, '--template, line 1, column 3: expected {{name}}'],
     ['an empty one', { model: 'm', template: ' ' }, '--template: expected text or @file, got nothing'],
-    ['no such file', { model: 'm', template: '@none.txt' }, '--template @none.txt: cannot be read'],
-    ['a directory', { model: 'm', template: '{{a}}', system: `@${examples}` }, 'cannot be read'],
+    [
+      'no such file',
+      { model: 'm', template: '@none.txt' },
+      `--template @none.txt: there is no such file; looked for ${path.resolve('none.txt')}`,
+    ],
+    ['a directory', { model: 'm', template: '{{a}}', system: `@${examples}` }, 'is a directory; name the file in it'],
   ])('with %s say what to do', (_, flags, message) => {
     expect(() => rowsOptionsOf(flags)).toThrow(message);
   });

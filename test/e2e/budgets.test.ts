@@ -21,7 +21,7 @@ test('--budget stops a batch before it costs more, and a larger one finishes it'
   const stopped = await world.nightshift([...run, '--budget', String(someUsd)]);
   expectExit(stopped, 3);
   expect(summaryOf(stopped)).toMatchObject({ status: 'paused', stoppedBy: { code: 'budget' } });
-  expect(stopped.stderr).toContain('give the same command a larger --budget');
+  expect(stopped.stderr).toMatch(/a larger --budget to go on\.\nOr give it to: nightshift resume in --budget <usd>\n$/);
   expect(readManifest(world)).toMatchObject({ status: 'paused', stoppedBy: { code: 'budget' } });
   const spentUsd = world.truth().totals.costNanoUsd / 1e9;
   expect(spentUsd).toBeLessThanOrEqual(someUsd);
@@ -44,7 +44,8 @@ test('dailyBudgetUsd stops all batches of a day together', async () => {
   const stopped = await world.nightshift(run);
   expectExit(stopped, 3);
   expect(summaryOf(stopped).stoppedBy).toMatchObject({ code: 'budget' });
-  expect(stopped.stderr).toContain('dailyBudgetUsd');
+  expect(stopped.stderr).toMatch(/starts anew at 00:00 UTC, or raise dailyBudgetUsd in the configuration\.\n/);
+  expect(stopped.stderr).toMatch(/\nOnce that is done, type the same command again, or: nightshift resume in\n$/);
   const second = await world.nightshift(['run', 'in.jsonl', '--out', 'second', '--json']);
   expectExit(second, 3);
   expect(world.truth().totals.costNanoUsd / 1e9).toBeLessThanOrEqual(someUsd);
@@ -66,7 +67,7 @@ test('budgetUsd ends the use of a key before it is overdrawn, and of the batch w
   const ids = writeInput(world, { count });
   const stopped = await world.nightshift(run);
   expectExit(stopped, 3);
-  expect(stopped.stderr).toContain('budgetUsd');
+  expect(stopped.stderr).toMatch(/raise a key\u2019s budgetUsd in the configuration\.\nOnce that is done, /);
   const { keys } = world.truth();
   expect((keys['poor']?.costNanoUsd ?? 0) / 1e9).toBeLessThanOrEqual(someUsd / 4);
   expect((keys['poorer']?.costNanoUsd ?? 0) / 1e9).toBeLessThanOrEqual(someUsd / 8);

@@ -110,11 +110,37 @@ describe('nightshift usage', () => {
 
   test('says so when nothing matches', async () => {
     await record(entry());
-    expect(await usage(['--batch', 'other'])).toEqual({ out: '', err: expect.stringMatching(/^No attempts match/) });
+    expect(await usage(['--from', '2100-01-01'])).toEqual({
+      out: '',
+      err: expect.stringMatching(/^No attempts match/),
+    });
+  });
+
+  test('takes the name of a batch that Redis knows, and the id of one that only the ledger has', async () => {
+    await record(entry(), entry({ attemptId: 'b', batchId: 'b2' }));
+    const drainPending = async (_: unknown, nameOrId?: string) =>
+      nameOrId === 'tonight' ? { batchId: 'b2' } : { unknown: `no batch "${nameOrId}"; the latest: tonight` };
+    const labels = async (batch: string) =>
+      (
+        JSON.parse((await usage(['--by', 'batch', '--json', '--batch', batch], { drainPending })).out) as {
+          batch: string;
+        }[]
+      ).map(({ batch: label }) => label);
+    expect(await labels('tonight')).toEqual(['b2']);
+    expect(await labels('b1')).toEqual(['b1']);
+    await expect(labels('other')).rejects.toMatchObject({
+      code: 'usage',
+      message: 'no batch "other"; the latest: tonight',
+    });
   });
 
   test('counts entries that were still waiting in Redis', async () => {
-    const { out } = await usage(['--json'], { drainPending: async () => record(entry()) });
+    const { out } = await usage(['--json'], {
+      async drainPending() {
+        await record(entry());
+        return { unknown: '' };
+      },
+    });
     expect(JSON.parse(out)).toMatchObject([{ key: 'team-a', attempts: 1 }]);
   });
 
