@@ -74,7 +74,7 @@ export type BatchProgress = {
 
 /** What `nightshift run --json` prints. */
 export type BatchResult = BatchProgress & {
-  /** Calls whose answer was lost to a crash. */
+  /** Calls of which no whole answer came. */
   possiblyBilled: number;
   outputFile: string;
   errorFile: string;

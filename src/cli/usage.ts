@@ -133,7 +133,7 @@ function remarks(total: Totals): string {
   const lines: string[] = [];
   if (total.possiblyBilled > 0) {
     const attempts = `${formatCount(total.possiblyBilled)} ${total.possiblyBilled === 1 ? 'attempt' : 'attempts'}`;
-    lines.push(`Possibly billed: ${attempts} whose answer was lost in a crash; not part of the cost.`);
+    lines.push(`Possibly billed: ${attempts} of which no whole answer came; not part of the cost.`);
   }
   if (total.costUnknown > 0) {
     const attempts = `${formatCount(total.costUnknown)} completed ${total.costUnknown === 1 ? 'attempt' : 'attempts'}`;

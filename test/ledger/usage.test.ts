@@ -54,7 +54,7 @@ describe('nightshift usage', () => {
         'team-b         2          1       1           100              10             20                  5      unknown',
         '──────  ────────  ─────────  ──────  ────────────  ──────────────  ─────────────  ─────────────────  ───────────',
         'Total          4          2       2     1,234,667              20             40                 10  ≥ $0.004213',
-        'Possibly billed: 1 attempt whose answer was lost in a crash; not part of the cost.',
+        'Possibly billed: 1 attempt of which no whole answer came; not part of the cost.',
         'Cost unknown: 1 completed attempt; the provider gave no price, "prices" in the configuration can.',
         '',
       ].join('\n'),
