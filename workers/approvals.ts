@@ -4,12 +4,13 @@
  */
 import { z } from 'zod';
 import { errorLine, outputLine, requestIdOf } from '../src/batch/result-line.ts';
+import type { Key } from '../src/keys/keyring.ts';
 import type { LineEnd } from '../src/keys/settle.ts';
 import type { LedgerEntry } from '../src/ledger/entry.ts';
 import { parseJson } from '../src/provider/answer.ts';
 import { readApproval } from '../src/provider/approval.ts';
 import { profileOf } from '../src/provider/profile.ts';
-import { usageOf } from '../src/provider/usage.ts';
+import { usageOf, type PriceSources } from '../src/provider/usage.ts';
 import type { LineResult, LineRun } from './line.ts';
 
 const heldSchema = z.object({ approvalId: z.string(), keyId: z.string(), attemptId: z.string() });
@@ -45,7 +46,8 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
       return end(run, held, refusal(run, held, 'approved_without_answer', message));
     }
     case 'answered': {
-      const usage = usageOf(parseJson(approval.body), { listing: null, configured: null });
+      const model = modelIn(approval.body) ?? request.model;
+      const usage = usageOf(parseJson(approval.body), await pricesOf(run, key, model));
       const attemptId = `${held.attemptId}.approved`;
       const sender = await senderOf(run, held);
       const result = { status: 200, requestId: requestIdOf(answer), body: approval.body };
@@ -56,7 +58,7 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
         line,
         ...sender,
         requestedModel: request.model,
-        resolvedModel: modelIn(approval.body) ?? request.model,
+        resolvedModel: model,
         outcome: 'completed',
         httpStatus: 200,
         errorCode: null,
@@ -73,6 +75,13 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
     default:
       return approval satisfies never;
   }
+}
+
+/** What the completion says itself of its cost goes before. */
+async function pricesOf({ ctx }: LineRun, key: Key, model: string): Promise<PriceSources> {
+  const result = await ctx.listings.get(key);
+  const listed = result.tag === 'listing' ? result.listing.get(model) : undefined;
+  return { listing: listed?.price ?? null, configured: ctx.config.prices[model] ?? null };
 }
 
 /**

@@ -16,27 +16,49 @@ const completion = {
   usage: { prompt_tokens: 7, completion_tokens: 3, cost_usd: 0.002 },
 };
 
-test('an approval that another key asks about is booked on the key that it was sent with, money and ledger row alike', async () => {
-  const upstream = await startUpstream((response) => {
-    response.end(JSON.stringify({ status: 'approved', response: completion }));
+/** A worker whose gateway has approved of every held line, with this completion. */
+async function startApproved(response: object) {
+  const upstream = await startUpstream((answer) => {
+    answer.end(JSON.stringify({ status: 'approved', response }));
   });
   onTestFinished(() => upstream[Symbol.asyncDispose]());
   const env = { CM_API_KEY: 'cm_sk_the_key_that_asks', CM_BASE_URL: upstream.provider.baseUrl };
   const { names, workers } = await startSmallWorkers(redis.url, 1, env);
   const { ctx } = workers[0]!;
   const batch = await startBatch(ctx.redis, names);
+  const lanes = createLanes(ctx.acquire, createSeats(1), { longestWaitMs: 1000, outdatedAfterMs: 10_000 });
+  return {
+    ctx,
+    names,
+    batch,
+    /** Line 1, which this key has sent. */
+    end: async (keyId: string) => {
+      const held = { approvalId: 'approval-1', keyId, attemptId: `${batch.batchId}-1.one` };
+      const start = { ctx, lanes, batch, line: 1, attemptsSpent: 0, held };
+      expect(await runLine(start, '{"prompt":"May I?"}')).toEqual({ tag: 'ended' });
+    },
+    spent: (keyId: string) => ctx.redis.hget(names.key(keyId), 'spent'),
+  };
+}
 
+test('an approval that another key asks about is booked on the key that it was sent with, money and ledger row alike', async () => {
+  const { ctx, names, batch, end, spent } = await startApproved(completion);
   // The key that it was sent with has left the configuration since.
   const keyId = '0123456789ab';
   await ctx.redis.hset(names.key(keyId), { name: 'gone', provider: 'first-gateway' });
-  const lanes = createLanes(ctx.acquire, createSeats(1), { longestWaitMs: 1000, outdatedAfterMs: 10_000 });
-  const held = { approvalId: 'approval-1', keyId, attemptId: `${batch.batchId}-1.one` };
-  const start = { ctx, lanes, batch, line: 1, attemptsSpent: 0, held };
-  expect(await runLine(start, '{"prompt":"May I?"}')).toEqual({ tag: 'ended' });
-
+  await end(keyId);
   const [[, fields] = ['', []]] = await ctx.redis.xrange(names.ledger(batch.batchId), '-', '+');
   const row = JSON.parse(String(fields[1])) as Record<string, unknown>;
   const costNanoUsd = 2_000_000;
   expect(row).toMatchObject({ keyId, keyName: 'gone', provider: 'first-gateway', outcome: 'completed', costNanoUsd });
-  expect(await ctx.redis.hget(names.key(keyId), 'spent')).toBe(String(costNanoUsd));
+  expect(await spent(keyId)).toBe(String(costNanoUsd));
+});
+
+test('an approved completion that does not name its cost is priced as any other', async () => {
+  const { cost_usd: _, ...usage } = completion.usage;
+  const { ctx, end, spent } = await startApproved({ ...completion, usage });
+  ctx.config.prices[completion.model] = { inputUsdPerMTok: 1, outputUsdPerMTok: 2 };
+  const { keyId } = ctx.keyring.keys[0]!;
+  await end(keyId);
+  expect(await spent(keyId)).toBe('13000');
 });
