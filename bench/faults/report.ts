@@ -12,6 +12,7 @@ const summed = [
   'torn',
   'mixedUp',
   'overLimit',
+  'overLimitUnjudged',
   'callsAfterOrgCap',
   'ledgerMissing',
   'ledgerDoubled',
@@ -39,6 +40,8 @@ export function addUp(rounds: readonly RoundResult[], seed: number) {
     blows: struck.length,
     lines: rounds.reduce((sum, { lineCount }) => sum + lineCount, 0),
     ...sums,
+    /** Rounds in which the bench stood still for longer than the guard leaves to the network: windows are not judged. */
+    unjudgedRounds: rounds.filter(({ isUnjudged }) => isUnjudged).length,
     recoverMs: spreadOf(struck.map(({ recoverMs }) => recoverMs)),
     standstillMs: spreadOf(rounds.map(({ standstillMs }) => standstillMs)),
     benchStallMs: spreadOf(rounds.map(({ benchStallMs }) => benchStallMs)),
@@ -65,12 +68,13 @@ function spreadOf(values: readonly (number | null)[]): Spread {
 /** One line of progress. */
 export function describeRound(result: RoundResult, index: number, of: number): string {
   const blows = result.struck.map(({ kind }) => kind).join(' ');
-  const wrong = isClean(result) ? 'clean' : `WRONG ${describeWrong(result)}`;
+  const stalled = result.isUnjudged ? `clean, windows not judged (stood still for ${result.benchStallMs} ms)` : 'clean';
+  const wrong = isClean(result) ? stalled : `WRONG ${describeWrong(result)}`;
   return `round ${index}/${of}  seed ${result.seed}  ${(result.tookMs / 1000).toFixed(1)} s  ${wrong}  ${blows}`;
 }
 
 export function describeWrong(result: RoundResult): string {
-  const counts = summed.slice(0, 9).filter((field) => result[field] !== 0);
+  const counts = summed.slice(0, summed.indexOf('possiblyBilled')).filter((field) => result[field] !== 0);
   const stall = `(the bench itself stood still for up to ${result.benchStallMs} ms)`;
   return [...counts.map((field) => `${field} ${result[field]}`), ...result.problems, stall].join(', ');
 }
@@ -87,6 +91,7 @@ export function table(results: Results): string {
     ['lines torn', results.torn],
     ['lines with another line\u2019s answer', results.mixedUp],
     ['calls over a limit', results.overLimit],
+    ['not judged, as the bench stood still: rounds / over', `${results.unjudgedRounds} / ${results.overLimitUnjudged}`],
     ['calls after an organisation\u2019s 402', results.callsAfterOrgCap],
     ['ledger rows missing', results.ledgerMissing],
     ['ledger rows doubled', results.ledgerDoubled],

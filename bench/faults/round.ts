@@ -7,19 +7,21 @@ import path from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { windowShape } from '../../src/keys/window.ts';
 import { audit, type Audit } from './audit.ts';
 import type { Blow, BlowKind, RoundScript } from './blows.ts';
 import { countAfterCap, follow, type CapPeriod } from './org-cap.ts';
-import { createPlace, type Place, type Provider } from './place.ts';
+import { createPlace, windowMs, type Place, type Provider } from './place.ts';
 import { freeDisk, mendAll, strike, targetOf } from './strike.ts';
 import type { SeenCall } from './witness.ts';
 
 export type StruckBlow = {
   kind: BlowKind;
-  /** Until a call that arrived after it was answered; null: none was needed. */ recoverMs: number | null;
+  /** Until a call that arrived after it was answered; null: none was needed. */
+  recoverMs: number | null;
 };
 
-export type RoundResult = Audit & {
+export type RoundResult = Judged & {
   seed: number;
   lineCount: number;
   struck: StruckBlow[];
@@ -36,6 +38,25 @@ export type RoundResult = Audit & {
   /** Kept when something was wrong. */
   dir: string | null;
 };
+
+/**
+ * Half of a window's guard, which is what it leaves to the network (src/keys/lateness.ts). Who stamps arrivals later than
+ * that cannot tell whether a window was kept.
+ */
+const mostStallMs = windowShape(windowMs).guardMs / 2;
+
+type Judged = Audit & {
+  /** Calls over a limit by the stamps of a bench that stood still: no count of the limiter's, but shown. */
+  overLimitUnjudged: number;
+  isUnjudged: boolean;
+};
+
+/** All that was counted stands, but what depends on when a call arrived, where that is not known. */
+export function judge(audited: Audit, benchStallMs: number): Judged {
+  const { overLimit } = audited;
+  if (benchStallMs <= mostStallMs) return { ...audited, overLimitUnjudged: 0, isUnjudged: false };
+  return { ...audited, overLimit: 0, overLimitUnjudged: overLimit, isUnjudged: true };
+}
 
 const roundWithinMs = 300_000;
 /** A blow is not waited for longer than this when nothing moves (another one is in its way). */
@@ -57,9 +78,10 @@ export async function runRound(script: RoundScript, options: { keep: boolean }):
   try {
     await round.play();
     const { sentAtMs, ...audited } = await audit(place, script.lineCount);
+    const report = round.report(sentAtMs);
     const result = {
-      ...audited,
-      ...round.report(sentAtMs),
+      ...judge(audited, report.benchStallMs),
+      ...report,
       tookMs: Math.round(performance.now() - startedAtMs),
       dir: null,
     };

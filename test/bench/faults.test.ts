@@ -6,9 +6,10 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { auditFiles, auditLedger, indexById, type LedgerRow } from '../../bench/faults/audit.ts';
+import { auditFiles, auditLedger, indexById, type Audit, type LedgerRow } from '../../bench/faults/audit.ts';
 import { blowKinds, drawRound } from '../../bench/faults/blows.ts';
 import { countAfterCap } from '../../bench/faults/org-cap.ts';
+import { judge } from '../../bench/faults/round.ts';
 import type { SeenCall } from '../../bench/faults/witness.ts';
 import { startProcess } from '../support/process.ts';
 
@@ -90,6 +91,12 @@ function row(requestId: string | null, more: Partial<LedgerRow> = {}): LedgerRow
   const startedAt = '2027-01-31T12:00:00.000Z';
   return { customId: 'line-0001', keyName: 'n1', ...answer, requestId, costNanoUsd, startedAt, ...more };
 }
+
+test('a bench that stood still for longer than the guard leaves to the network does not judge windows, but all else', () => {
+  const audited = { overLimit: 3, lost: 1 } as Audit;
+  expect(judge(audited, 100)).toEqual({ lost: 1, overLimit: 3, overLimitUnjudged: 0, isUnjudged: false });
+  expect(judge(audited, 101)).toEqual({ lost: 1, overLimit: 0, overLimitUnjudged: 3, isUnjudged: true });
+});
 
 describe('the audit of the ledger', () => {
   const bills = new Map([
