@@ -142,7 +142,8 @@ test('files of somebody else are not written over', async () => {
 });
 
 test('a second command on a running batch is refused and does not harm the first', async () => {
-  const world = await createWorld();
+  // Long enough for the second to start on a busy machine, too.
+  const world = await createWorld({ scenario: { latencyMs: { min: 150, max: 250 } } });
   const ids = writeInput(world, { count: 200 });
   const first = world.start([...run, '--concurrency', '5']);
   await world.untilCalls(20, first);
