@@ -24,6 +24,7 @@ import { runLine, type LineResult, type LineStart } from './line.ts';
 import { readPutOff } from './put-off.ts';
 import { lockMs, startQueueWorker } from './queue-worker.ts';
 import type { Roster } from './roster.ts';
+import { takeSeats } from './seated-lanes.ts';
 import { createSeats, type Seats } from './seats.ts';
 import { createStanding } from './standing-back.ts';
 
@@ -147,7 +148,7 @@ async function runLines(
     const attemptsSpent = Number(spent[index] ?? 0);
     const held = parseHeld(approvals[index]);
     const seated = takeSeats(lanes, seats, rankOf[batch.options.priority]);
-    const start = { ctx, lanes: seated.lanes, batch, line, attemptsSpent, held };
+    const start = { ctx, lanes: seated, batch, line, attemptsSpent, held };
     return runLine(start, text)
       .catch((error: unknown) => failByName(start, error))
       .finally(seated.leave);
@@ -158,29 +159,6 @@ async function runLines(
     if (result.status === 'rejected') throw result.reason;
     return result.value;
   });
-}
-
-/** One line's lanes: with a slot it gets a seat, which it leaves when its call is settled. */
-function takeSeats(lanes: Lanes, seats: Seats, rank: number): { lanes: Lanes; leave: () => void } {
-  let isSeated = false;
-  const leave = () => {
-    if (isSeated) seats.leave();
-    isSeated = false;
-  };
-  const own: Lanes = {
-    ...lanes,
-    async take(name, request) {
-      leave();
-      const reply = await lanes.take(name, request, rank);
-      isSeated = reply.tag === 'slot';
-      return reply;
-    },
-    poke() {
-      leave();
-      lanes.poke();
-    },
-  };
-  return { lanes: own, leave };
 }
 
 /** A mistake of ours in one line must not stop the others, nor come back with its job for ever. */

@@ -20,9 +20,9 @@ import { leaveUndecided, openCircuits, providersOf } from './circuits.ts';
 import type { WorkerContext } from './context.ts';
 import { keptFromFailing, leftToOthers, type Need } from './elsewhere.ts';
 import { describeProblem, fitting } from './fitting.ts';
-import type { Lanes } from './lanes.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import { afterNoSlot, afterRefusedListing } from './no-slot.ts';
+import type { SeatedLanes } from './seated-lanes.ts';
 import { readClocks } from './suspension.ts';
 
 export type LineResult =
@@ -32,7 +32,7 @@ export type LineResult =
 
 export type LineRun = {
   ctx: WorkerContext;
-  lanes: Lanes;
+  lanes: Pick<SeatedLanes, 'take' | 'poke'>;
   batch: BatchRecord;
   line: number;
   request: CompletionRequest;
@@ -162,7 +162,7 @@ async function attempt(run: LineRun, { attemptId, found, open, need }: Attempt):
     if (provider !== chosen.key.provider.name) ctx.circuitOf(provider).undecided();
   }
   const call = await callProvider(run, chosen, attemptId, { ...reply, asked });
-  if (call.tag === 'released') return held;
-  if (call.tag === 'void') return null;
-  return act(run, call);
+  if (call.tag === 'answered') return act(run, call);
+  run.lanes.poke();
+  return call.tag === 'released' ? held : null;
 }
