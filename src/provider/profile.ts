@@ -1,6 +1,6 @@
 /**
  * A profile: what is particular to one kind of provider and known before any call — paths, headers, the form of a key,
- * when its budgets start anew. What its answers mean is in classify.ts. Source: providers.md §1, §2, §3.
+ * when its budgets start anew. What its answers mean is in answer-table.ts. Source: providers.md §1, §2, §3.
  */
 import type { ProviderKind } from '../config.ts';
 

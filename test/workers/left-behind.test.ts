@@ -2,36 +2,17 @@
 import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import { enqueue } from '../../jobs/completion.ts';
-import { createBatch, moveBatch, newBatchId } from '../../src/batch/batch.ts';
 import type { Key } from '../../src/keys/keyring.ts';
 import { createAcquire, type AcquireRequest } from '../../src/keys/limiter.ts';
 import type { Names } from '../../src/redis/names.ts';
 import { testRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
+import { startBatch } from './running-batch.ts';
 import { startSmallWorkers } from './small-worker.ts';
 import { startWholeWorker } from './whole-worker.ts';
 
 const redis = testRedis();
 const { client, names } = redis;
-
-async function startBatch(total: number, into: Names = names): Promise<string> {
-  const batchId = newBatchId();
-  await createBatch(client, into, batchId, {
-    name: 'in',
-    inputFile: '/in',
-    outputFile: '/out',
-    errorFile: '/errors',
-    manifestFile: '/manifest',
-    inputSha256: '',
-    inputMark: '',
-    ledgerId: 'ledger',
-    total,
-    options: { model: 'fast', attempts: 5, deadlineMs: 60_000, skipInvalid: false, pinModels: false, ordered: false },
-    budgetNanoUsd: null,
-  });
-  await moveBatch(client, into, batchId, { from: ['validating'], to: 'in_progress' });
-  return batchId;
-}
 
 function requestOf(batchId: string, line: number, key: Key): AcquireRequest {
   return {
@@ -59,7 +40,7 @@ const text = '{"prompt":"Is anybody there?"}';
 
 test('a line whose last call this living worker has left behind is sent again, and the call is possibly billed', async () => {
   const { worker, queue, key } = await startWholeWorker(redis, { min: 1, max: 2 });
-  const batchId = await startBatch(1);
+  const { batchId } = await startBatch(client, names);
   const acquire = createAcquire({ redis: client, names, workerId: worker.workerId });
   expect(await acquire(requestOf(batchId, 1, key))).toMatchObject({ tag: 'slot', waitMs: 0 });
   await enqueue(queue, [{ batchId, firstLine: 1, text }]);
@@ -70,7 +51,7 @@ test('a line whose last call this living worker has left behind is sent again, a
 
 test('a call that is under way in this process is not given up by another job with the same line', async () => {
   const { queue, simulator } = await startWholeWorker(redis, { min: 600, max: 700 });
-  const batchId = await startBatch(2);
+  const { batchId } = await startBatch(client, names, { total: 2 });
   await enqueue(queue, [{ batchId, firstLine: 1, text: `${text}\n${text}` }]);
   await waitFor(() => simulator.truth().totals.calls === 2, { what: 'both lines are under way' });
   await enqueue(queue, [{ batchId, firstLine: 2, text }]);
@@ -84,7 +65,7 @@ test('a worker looks for what an error of its own has left behind, also where th
   const { ctx, roster } = workers[0]!;
   const admin = new Redis(redis.url);
   onTestFinished(() => admin.disconnect());
-  const batchId = await startBatch(2, own);
+  const { batchId } = await startBatch(client, own, { total: 2 });
   const request = (line: number) => requestOf(batchId, line, ctx.keyring.keys[0] as Key);
   const failed = ctx.attempts.during(request(1).attemptId, async () => {
     await ctx.acquire(request(1));
