@@ -20,6 +20,8 @@ import {
 } from './support.ts';
 
 const { url, client, names, namespace } = testRedis();
+/** A holder of the lease: another process of this machine, of which nothing else is known. */
+const theirs = `${hostname()}.00000000 7 0123456789abcdef`;
 const args = ['run', 'in.jsonl', '--out', 'out', '--json', '--concurrency', '5'];
 
 async function createPlace(): Promise<{ world: World; ids: string[] }> {
@@ -56,7 +58,6 @@ test('Ctrl-C while another process may still hold the batch ends the wait: nothi
   const batchId = await interrupted(world);
   const { calls } = world.truth().totals;
   const lease = names.lease(batchId);
-  const theirs = `${hostname()}.00000000 7 0123456789abcdef`;
   await client.set(lease, theirs, 'PX', 60_000);
   const before = await client.hgetall(names.batch(batchId));
   const manifest = () => readFileSync(world.file('out/in.manifest.json'), 'utf8');
@@ -83,7 +84,6 @@ test('Ctrl-C that came before the lease was free changes nothing, though it is f
   const batchId = await interrupted(world);
   const { calls } = world.truth().totals;
   const lease = names.lease(batchId);
-  const theirs = `${hostname()}.00000000 7 0123456789abcdef`;
   await client.set(lease, theirs, 'PX', 60_000);
   const before = await client.hgetall(names.batch(batchId));
   const waiting = await untilCommand('pttl', lease, () => world.start(args));
@@ -126,13 +126,13 @@ test('a run that was taken over leaves the manifest to the process that has the 
   const running = world.start(args);
   await world.untilCalls(20, running);
   const { batchId } = readManifest(world);
-  const theirs = '{"of":"the process that has it now"}';
-  writeFileSync(world.file('out/in.manifest.json'), theirs);
+  const manifest = '{"of":"the process that has it now"}';
+  writeFileSync(world.file('out/in.manifest.json'), manifest);
   await client.set(names.lease(batchId), 'elsewhere 1 0123456789abcdef');
   const ended = await endOf(running);
   expectExit(ended, 2);
   expect(ended.stderr).toContain(`another process took ${batchId} over`);
-  expect(readFileSync(world.file('out/in.manifest.json'), 'utf8')).toBe(theirs);
+  expect(readFileSync(world.file('out/in.manifest.json'), 'utf8')).toBe(manifest);
   expect(await client.get(names.lease(batchId))).toBe('elsewhere 1 0123456789abcdef');
 });
 

@@ -7,6 +7,11 @@ import { endOf, expectExit, readResults } from './support.ts';
 
 const concurrency = 8;
 const run = ['run', 'in.jsonl', '--out', 'out', '--concurrency', String(concurrency)];
+const keys = [
+  { name: 'first', rpm: 25 },
+  { name: 'late', rpm: 25 },
+];
+const firstOfTwoKeys = { providers: { privatemind: { windowMs: 1000, keys } }, without: ['late'] };
 const callsOf = (place: Place, key: string) => place.truth().keys[key]?.calls ?? 0;
 
 async function untilUsed(place: Place, key: string, more = 10) {
@@ -15,18 +20,7 @@ async function untilUsed(place: Place, key: string, more = 10) {
 }
 
 test('a key that the configuration gains is used at once, one that it loses no more; a broken one changes nothing', async () => {
-  const place = await createPlace({
-    providers: {
-      privatemind: {
-        windowMs: 1000,
-        keys: [
-          { name: 'first', rpm: 25 },
-          { name: 'late', rpm: 25 },
-        ],
-      },
-    },
-    without: ['late'],
-  });
+  const place = await createPlace(firstOfTwoKeys);
   const ids = writeLines(place, plainLines(120));
   const running = place.start(run);
   await place.untilCalls(10, running);
@@ -48,18 +42,7 @@ test('a key that the configuration gains is used at once, one that it loses no m
 });
 
 test('SIGHUP has the configuration read again, where its change was not seen', async () => {
-  const place = await createPlace({
-    providers: {
-      privatemind: {
-        windowMs: 1000,
-        keys: [
-          { name: 'first', rpm: 25 },
-          { name: 'late', rpm: 25 },
-        ],
-      },
-    },
-    without: ['late'],
-  });
+  const place = await createPlace(firstOfTwoKeys);
   // As in a cluster, where the file is a link to one elsewhere.
   mkdirSync(place.file('elsewhere'));
   renameSync(place.file('nightshift.config.json'), place.file('elsewhere/config.json'));

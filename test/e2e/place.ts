@@ -3,19 +3,16 @@
  * with its own keys. A place is a World, so that everything which reads results and ledgers fits it; its truth is that
  * of all its providers together.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { onTestFinished } from 'vitest';
 import type { ProviderKind } from '../../src/config.ts';
 import type { ControlChange } from '../../src/simulator/changes.ts';
 import type { ScenarioInput } from '../../src/simulator/scenario.ts';
 import { createSimulator, type Simulator } from '../../src/simulator/server.ts';
 import type { Truth } from '../../src/simulator/truth.ts';
-import { startProcess } from '../support/process.ts';
-import { waitFor } from '../support/wait.ts';
-import { endOf, type KeyPlan, type World } from './support.ts';
+import { makeDirectory, processesIn } from './processes.ts';
+import type { KeyPlan, World } from './support.ts';
 
 export type ProviderPlan = {
   /** Default: its name. */
@@ -44,20 +41,14 @@ export type Place = World & {
   secretOf: (keyName: string) => string;
 };
 
-const command = path.resolve(import.meta.dirname, '../../bin/nightshift.ts');
-/** What the person has set is not for tests. */
-const noKeys = Object.fromEntries(
-  ['PMIND', 'CM_API', 'OPENAI_API']
-    .flatMap((name) => [`${name}_KEY`, `${name}_KEYS`])
-    .concat('PMIND_BASE_URL', 'CM_BASE_URL', 'OPENAI_BASE_URL', 'REDIS_URL')
-    .map((name) => [name, '']),
-);
 const defaultWindowMs = 3000;
 
 export async function createPlace(plan: PlacePlan): Promise<Place> {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'nightshift-e2e-'));
   const simulators: Record<string, Simulator> = {};
-  const env: Record<string, string> = { ...noKeys, ...plan.env };
+  const dir = makeDirectory(async () => {
+    for (const simulator of Object.values(simulators)) await simulator.close();
+  });
+  const env: Record<string, string> = { ...plan.env };
   const providers: Record<string, object> = {};
   const keys: Record<string, unknown>[] = [];
   for (const [name, { kind = name as ProviderKind, windowMs = defaultWindowMs, ...more }] of Object.entries(
@@ -82,11 +73,6 @@ export async function createPlace(plan: PlacePlan): Promise<Place> {
       keys.push({ name: keyName, provider: name, secretEnv, rpm, tpm, ...configured });
     }
   }
-  onTestFinished(async () => {
-    for (const simulator of Object.values(simulators)) await simulator.close();
-    // A Redis whose last user was killed is still saving.
-    rmSync(dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
-  });
 
   const file = (name: string) => path.join(dir, name);
   const write = (kept: object[], config: Record<string, unknown>) =>
@@ -98,9 +84,9 @@ export async function createPlace(plan: PlacePlan): Promise<Place> {
     );
   leaveOut(plan.without ?? []);
 
-  const start = (args: string[]) => startProcess([command, ...args], { cwd: dir, env });
   const truth = () => together(Object.values(simulators).map((simulator) => simulator.truth()));
   return {
+    ...processesIn(dir, env, () => truth().totals.calls),
     dir,
     file,
     simulators,
@@ -111,19 +97,6 @@ export async function createPlace(plan: PlacePlan): Promise<Place> {
     configure: (config) => write(keys, config),
     leaveOut,
     control: (provider, ...changes) => simulators[provider]?.control(changes),
-    start,
-    async nightshift(args, { stdin = '' } = {}) {
-      const process = start(args);
-      process.child.stdin.end(stdin);
-      return endOf(process);
-    },
-    async untilCalls(calls, running) {
-      let isOver = false;
-      void running?.ended.then(() => (isOver = true));
-      const what = `the providers have received ${calls} calls`;
-      await waitFor(() => isOver || truth().totals.calls >= calls, { timeoutMs: 25_000, what });
-      if (isOver) throw new Error(`the process ended before ${what}; it said:\n${running?.stderr()}`);
-    },
   };
 }
 

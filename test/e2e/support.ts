@@ -4,25 +4,20 @@
  * against what the simulator saw. All of it is gone when the test is over.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { onTestFinished, vi } from 'vitest';
+import { vi } from 'vitest';
 import { createSimulator, type Simulator } from '../../src/simulator/server.ts';
 import type { ScenarioInput } from '../../src/simulator/scenario.ts';
 import type { Truth } from '../../src/simulator/truth.ts';
-import { startProcess, type TestProcess } from '../support/process.ts';
-import { waitFor } from '../support/wait.ts';
+import { makeDirectory, processesIn, type Ended, type Processes } from './processes.ts';
 
+export { endOf, type Ended } from './processes.ts';
 export { makeInput, writeInput } from './prompts.ts';
 
 // A dozen processes one after the other: on a busy machine that is slow, which is no failure.
 vi.setConfig({ testTimeout: 90_000 });
-
-const command = path.resolve(import.meta.dirname, '../../bin/nightshift.ts');
-/** What the person has set is not for tests. */
-const noKeys = { PMIND_KEY: '', PMIND_KEYS: '', PMIND_BASE_URL: '', REDIS_URL: '' };
 
 type SimulatedKey = NonNullable<ScenarioInput['keys']>[number];
 
@@ -45,8 +40,6 @@ export type WorldPlan = {
   config?: Record<string, unknown>;
   redisUrl?: string;
 };
-
-export type Ended = { code: number | string; stdout: string; stderr: string };
 
 /** `run --json`. */
 export type Summary = {
@@ -77,7 +70,7 @@ export type Manifest = {
   possiblyBilled: number;
 };
 
-export type World = {
+export type World = Processes & {
   dir: string;
   file: (name: string) => string;
   simulator: Simulator;
@@ -85,15 +78,10 @@ export type World = {
   truth: () => Truth;
   /** Writes the configuration anew. */
   configure: (config: Record<string, unknown>, keys?: Record<string, Record<string, unknown>>) => void;
-  start: (args: string[]) => TestProcess;
-  /** Runs to the end; `stdin` is given whole. */
-  nightshift: (args: string[], options?: { stdin?: string }) => Promise<Ended>;
-  /** Until the provider has received so many completion calls. */
-  untilCalls: (calls: number, running?: TestProcess) => Promise<void>;
 };
 
 export async function createWorld(plan: WorldPlan = {}): Promise<World> {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'nightshift-e2e-'));
+  const dir = makeDirectory(() => simulator.close());
   const windowMs = plan.windowMs ?? 3000;
   const keys = plan.keys ?? [{ name: 'a' }, { name: 'b' }];
   const tokens = keys.map(({ name }) => tokenOf(`${dir} ${name}`));
@@ -108,11 +96,6 @@ export async function createWorld(plan: WorldPlan = {}): Promise<World> {
       }),
     },
   });
-  onTestFinished(async () => {
-    await simulator.close();
-    // A Redis whose last user was killed is still saving.
-    rmSync(dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
-  });
 
   const file = (name: string) => path.join(dir, name);
   const configure: World['configure'] = (config, more = {}) => {
@@ -125,34 +108,17 @@ export async function createWorld(plan: WorldPlan = {}): Promise<World> {
   configure(plan.config ?? {});
 
   const secrets = Object.fromEntries(tokens.map((token, index) => [`KEY_${index}`, token]));
-  const env = { ...noKeys, ...secrets, ...(plan.redisUrl !== undefined && { REDIS_URL: plan.redisUrl }) };
-  const start = (args: string[]) => startProcess([command, ...args], { cwd: dir, env });
+  const env = { ...secrets, ...(plan.redisUrl !== undefined && { REDIS_URL: plan.redisUrl }) };
+  const truth = () => simulator.truth();
   return {
+    ...processesIn(dir, env, () => truth().totals.calls),
     dir,
     file,
     simulator,
     tokens,
-    truth: () => simulator.truth(),
+    truth,
     configure,
-    start,
-    async nightshift(args, { stdin = '' } = {}) {
-      const process = start(args);
-      process.child.stdin.end(stdin);
-      return endOf(process);
-    },
-    async untilCalls(calls, running) {
-      let isOver = false;
-      void running?.ended.then(() => (isOver = true));
-      const what = `the provider has received ${calls} calls`;
-      await waitFor(() => isOver || simulator.truth().totals.calls >= calls, { timeoutMs: 60_000, what });
-      if (isOver) throw new Error(`the process ended before ${what}; it said:\n${running?.stderr()}`);
-    },
   };
-}
-
-export async function endOf(process: TestProcess): Promise<Ended> {
-  const code = await process.ended;
-  return { code, stdout: process.stdout(), stderr: process.stderr() };
 }
 
 /** The exit code, and with a wrong one what the process said. */
