@@ -16,7 +16,7 @@ export function parseName(text: string): string {
   return text;
 }
 
-export function parseOut(text: string): string {
+export function parseDirectory(text: string): string {
   if (text !== '') return text;
   throw new InvalidArgumentError('expected a directory (. is this one), got nothing: is a variable unset?');
 }

@@ -5,6 +5,7 @@
 import { createRequire } from 'node:module';
 import { Command, InvalidArgumentError } from 'commander';
 import { logLevels, type LogLevel } from '../log.ts';
+import { parseDirectory } from './batch-files.ts';
 import { registerCancel } from './cancel.ts';
 import { registerCheck } from './check.ts';
 import { registerEstimate } from './estimate.ts';
@@ -41,7 +42,7 @@ export function createProgram(): Command {
     .helpCommand('help [command]', 'Shows the help of a command.')
     .option('--config <file>', 'configuration (default: nightshift.config.json where you stand, if there)')
     .option('--redis <url>', 'Redis to use instead of the embedded one (also REDIS_URL)')
-    .option('--data <dir>', 'data directory (default: .nightshift)')
+    .option('--data <dir>', 'data directory (default: .nightshift)', parseDirectory)
     .option(
       '--log-level <level>',
       `log as JSON lines: ${logLevels.join(', ')} (default: warnings, in words)`,

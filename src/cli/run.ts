@@ -10,7 +10,7 @@ import { createKeyring, requireKeys } from '../keys/keyring.ts';
 import { openSqliteLedger } from '../ledger/sqlite.ts';
 import { refuseUnknownModels } from '../../workers/providers.ts';
 import { setUpBatch } from '../batch/setup.ts';
-import { nameOfBatch, parseName, parseOut } from './batch-files.ts';
+import { nameOfBatch, parseName, parseDirectory } from './batch-files.ts';
 import { goOn } from './go-on.ts';
 import type { Globals } from './main.ts';
 import { parseConcurrency, parseCount, parseUsd } from './numbers.ts';
@@ -67,7 +67,7 @@ export function registerRun(program: Command): void {
     .command('run')
     .description('Runs a file of prompts and writes every answer once.')
     .argument('<input>', 'JSONL file, or CSV with --template, also gzipped; - reads standard input')
-    .option('--out <dir>', 'where the results go (default: beside the input)', parseOut)
+    .option('--out <dir>', 'where the results go (default: beside the input)', parseDirectory)
     .option('--name <name>', 'name of the batch and its files (default: the input\u2019s)', parseName)
     .option('--model <model>', 'model of the lines that name none');
   addRowsOptions(definition)

@@ -132,6 +132,7 @@ const flagRows: Row[] = [
     says: [/--name.*is invalid.*at most 200 bytes/],
   },
   { name: '--out of nothing', args: [...run, '--out', ''], says: [/--out.*'' is invalid.*expected a directory/] },
+  { name: '--data of nothing', args: [...run, '--data', ''], says: [/--data.*'' is invalid.*expected a directory/] },
   {
     name: 'an input whose name is too long for a batch',
     args: ['run', `${long}.jsonl`, '--simulate'],
