@@ -39,7 +39,8 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
         key: { kind: 'neutral' },
         countsAsAttempt: !isOurs,
         end: !isOurs && isLastAttempt(run) ? failed(run, call) : null,
-        pauseMs: outcome.retryAfterMs ?? backoffMs,
+        // A word of 0, or of a date gone by, would spend all attempts in a blink.
+        pauseMs: Math.max(outcome.retryAfterMs ?? 0, backoffMs),
       });
     }
 
@@ -94,7 +95,7 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
       closeNow(ctx, chosen.key, outcome.tag);
       const keyIds = await retiredWith(ctx, chosen.key, outcome.tag);
       return carryOut(run, call, {
-        key: { kind: 'retire', reason: outcome.reason, untilMs: outcome.untilMs, keyIds },
+        key: { kind: 'retire', reason: outcome.reason, backInMs: outcome.backInMs, keyIds },
         countsAsAttempt: false,
         end: null,
         pauseMs: 0,

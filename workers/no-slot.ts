@@ -90,7 +90,7 @@ export async function afterRefusedListing(
     case 'org_retired': {
       closeNow(ctx, key, outcome.tag);
       const keyIds = await retiredWith(ctx, key, outcome.tag);
-      await retireKeys(ctx.redis, ctx.names, keyIds, outcome.reason, outcome.untilMs);
+      await retireKeys(ctx.redis, ctx.names, keyIds, outcome.reason, outcome.backInMs);
       const left = await leftToOthers(run);
       const why = { why: outcome.reason, comesBackAtMs: null };
       return left ?? pause(run, await stopForLackOfKeys(ctx, run.request.model, why));

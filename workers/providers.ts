@@ -76,7 +76,7 @@ async function checkProviders(
       throw new AppError('config', `${wordsOf(outcome)}; nothing was sent. Correct the base URL: ${urlSetting(key)}`);
     }
     if (outcome.tag === 'key_retired' || outcome.tag === 'org_retired') {
-      await retireKeys(redis, names, [key.keyId], outcome.reason, outcome.untilMs);
+      await retireKeys(redis, names, [key.keyId], outcome.reason, outcome.backInMs);
     }
   }
 

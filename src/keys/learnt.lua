@@ -6,7 +6,7 @@
 --
 -- A limit still unknown ("auto") begins with a cautious guess, sent evenly, so that the first 429 comes alone; a window
 -- used to the full without one doubles the guess. The number accepted in the trailing window at the first 429 IS the
--- limit. (A 429 before anything was accepted tells of other users of the key, and nothing of its limit.) Later 429s below
+-- limit. (A 429 with nothing accepted tells of other users of the key, and nothing of its limit.) Later 429s below
 -- it mean other users, too: the limit drops to what was accepted and recovers by a twentieth of the top a window. Now and
 -- then, after long peace, a step above the top is tried. If a whole window holds it, it is the new top, and the next window
 -- tries twice the step: the limit was raised, or what we took for it was other users' doing.
@@ -67,8 +67,8 @@ end
 
 -- A 429 came although we believed that there was room. `accepted`: what the window holds without the refused call.
 local function learnFrom429(key, limit, accepted, sentAt)
-  local isOthersDoing = accepted < 1
-  accepted = math.max(1, accepted)
+  -- Nothing of ours was accepted in this window: other users' doing, or an answer that was long on its way.
+  if accepted < 1 then return end
   local f = redis.call('HMGET', key, 'top', 'learnt', 'learntAt', 'sure')
   local top, learnt, learntAt = tonumber(f[1] or ''), tonumber(f[2] or ''), tonumber(f[3] or 0)
   if learnt and sentAt <= learntAt then
@@ -80,7 +80,6 @@ local function learnFrom429(key, limit, accepted, sentAt)
   end
   redis.call('HDEL', key, 'step')
   if limit.auto and f[4] ~= '1' then
-    if isOthersDoing then return end
     redis.call('HSET', key, 'top', int(accepted), 'learnt', int(accepted), 'learntAt', int(now), 'sure', '1')
     return
   end

@@ -16,7 +16,7 @@
 --           act                       what happens to keys: { kind = 'ok' | 'neutral' | 'ceiling' }
 --                                     { kind = 'cool', reason, retryAfterMs?, baseMs, maxMs, jitter,
 --                                       limit? = { auto, rpm?, windowMs, sliceMs, widenMs } where a limit was hit }
---                                     { kind = 'retire', reason, until?, keys = [key index] }
+--                                     { kind = 'retire', reason, backInMs?, keys = [key index] }
 --           told                      the requests per window that a header named
 --           hold                      the approval that the line waits for
 --           final                     { to = 'o' | 'e', code?, input?, output? }: the line ends with this result
@@ -27,7 +27,7 @@
 -- Safe to repeat: the intent is the token. Without it the call was settled before, and nothing but the line's end is
 -- looked at again, which the done bit makes harmless: the result is appended only by whoever turns the bit from 0 to 1.
 -- (An end that nobody wrote before, of a call without an intent: Redis lost its last second. It is booked after all.)
--- A call given up as `unknown` leaves its cost and its time in `reaped`, so that a sender who was only asleep can still
+-- A call given up as `unknown` leaves its cost, its time and the day it was booked on in `reaped`, so that a sender who was only asleep can still
 -- correct it.
 -- Until then it is spent, so that a budget holds, and also in the batch's `unsure`: the part of `spent` that is no known cost.
 -- So is what was reserved for a call whose end is known and whose cost nobody told; there nothing will correct it.
@@ -75,14 +75,15 @@ local function readIntent(text)
   }
 end
 
-local function bookMoney(item, key, reserved, spent)
+-- `onDay`: of whose budget; default: this one's.
+local function bookMoney(item, key, reserved, spent, onDay)
   local batch = batchHash(item)
   add(key, 'reserved', -reserved)
   add(batch, 'reserved', -reserved)
   add(KEYS[2], 'reserved', -reserved)
   add(key, 'spent', spent)
   add(batch, 'spent', spent)
-  add(KEYS[2], 'spent:' .. day, spent)
+  add(KEYS[2], 'spent:' .. (onDay or day), spent)
 end
 
 -- On top of what is left of earlier widenings, up to eight times.
@@ -117,13 +118,11 @@ end
 -- `sentAt`: of the call that was answered so.
 local function retire(act, sentAt)
   local changed = ''
-  local comesBack = act['until'] or 0
-  -- A time that has come says nothing of when the key can pay again: tried at once, it would be refused without end.
-  if comesBack <= now then comesBack = 0 end
+  local comesBack = act.backInMs and now + act.backInMs or 0
   for _, i in ipairs(act.keys) do
     local key = KEYS[firstKey + i]
     local f = redis.call('HMGET', key, 'standing', 'reopened')
-    -- Answers to calls sent before a person reopened the key tell of the past.
+    -- Answers to calls sent before a person reopened the key, or before a trial found it well, tell of the past.
     if f[1] ~= 'draining' and sentAt >= tonumber(f[2] or 0) then
       if f[1] ~= 'retired' then changed = 'retired' end
       redis.call('HSET', key, 'standing', 'retired', 'reason', act.reason, 'since', int(now), 'until',
@@ -153,8 +152,10 @@ local function actOnKeys(item, key, bucket, intent)
   end
   if act.kind == 'cool' then return cool(key, bucket, act, intent) end
   if act.kind == 'retire' then return retire(act, intent.sentAt) end
-  if intent.probe and redis.call('HGET', key, 'probe') == intent.attempt then
+  local f = intent.probe and redis.call('HMGET', key, 'probe', 'standing')
+  if f and f[1] == intent.attempt then
     if act.kind == 'ok' then
+      if f[2] == 'retired' then redis.call('HSET', key, 'reopened', int(intent.sentAt)) end
       redis.call('HSET', key, 'standing', 'active', 'reason', '', 'level', '0', 'until', '0', 'probe', '')
       return 'active', 0
     end
@@ -168,17 +169,21 @@ local function settleCall(item)
   local packed = intents[item.ref]
   local intent = packed and readIntent(packed)
   if not intent or intent.attempt ~= item.attempt then
-    local cost, sentAt = string.match(redis.call('HGET', KEYS[3], item.attempt) or '', '^(%d+):?(%d*)$')
+    local cost, sentAt, onDay = string.match(redis.call('HGET', KEYS[3], item.attempt) or '', '^(%d+):?(%d*):?(%d*)$')
     local assumed = tonumber(cost or '')
     if not assumed or item.unknown then return 0, '', 0, false end
     -- Given up before, and yet here is the answer: the real cost takes the place of the assumed one. As an attempt it
     -- was counted then.
     redis.call('HDEL', KEYS[3], item.attempt)
-    local known = item.release and 0 or item.cost
-    bookMoney(item, key, 0, (known or assumed) - assumed)
+    local known = item.cost
+    if not known and (item.release or not item.unsure) then known = 0 end
+    bookMoney(item, key, 0, (known or assumed) - assumed, onDay ~= '' and onDay or day)
     if known then add(batchHash(item), 'unsure', -assumed) end
     book(item)
     if item.ledger and not item.unanswered then add(batchHash(item), 'possiblyBilled', -1) end
+    if item.hold and redis.call('GETBIT', doneBits(item), item.line) == 0 then
+      redis.call('HSET', heldHash(item), item.line, item.hold)
+    end
     -- Who cannot pay could not then.
     local standing, comesBack = '', 0
     if item.act.kind == 'retire' then standing, comesBack = retire(item.act, tonumber(sentAt) or 0) end
@@ -198,7 +203,7 @@ local function settleCall(item)
   elseif item.unknown then
     bookMoney(item, key, intent.cost, intent.cost)
     add(batchHash(item), 'unsure', intent.cost)
-    redis.call('HSET', KEYS[3], item.attempt, int(intent.cost) .. ':' .. int(intent.sentAt))
+    redis.call('HSET', KEYS[3], item.attempt, int(intent.cost) .. ':' .. int(intent.sentAt) .. ':' .. int(day))
     redis.call('PEXPIRE', KEYS[3], 86400000)
     add(batchHash(item), 'possiblyBilled', 1)
   else

@@ -19,7 +19,7 @@ export type KeyAct =
   | { kind: 'cool'; reason: string; retryAfterMs: number | null; limit: Pick<Key, 'rpm' | 'provider'> | null }
   /** Too many calls at once: what is in flight now is the ceiling. Where that is nothing, the key cools. */
   | { kind: 'ceiling'; reason: string; retryAfterMs: number | null }
-  | { kind: 'retire'; reason: string; untilMs: number | null; keyIds: string[] };
+  | { kind: 'retire'; reason: string; backInMs: number | null; keyIds: string[] };
 
 export type Call = {
   attemptId: string;
@@ -163,7 +163,7 @@ function shapeAct(act: KeyAct, keyIndex: (keyId: string) => number) {
       return {
         kind: act.kind,
         reason: act.reason,
-        until: act.untilMs ?? undefined,
+        backInMs: act.backInMs ?? undefined,
         keys: act.keyIds.map((keyId) => keyIndex(keyId)),
       };
     default:

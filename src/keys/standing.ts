@@ -48,11 +48,10 @@ export async function retireKeys(
   names: Names,
   keyIds: string[],
   reason: RetireReason,
-  untilMs: number | null,
+  backInMs: number | null,
 ): Promise<void> {
   const since = await redisTimeMs(redis);
-  // A time that has come says nothing of when the key can pay again (settle.lua, too).
-  const until = untilMs !== null && untilMs > since ? untilMs : 0;
+  const until = backInMs === null ? 0 : since + backInMs;
   const pipeline = redis.pipeline();
   for (const keyId of keyIds) {
     // What a person takes out of service does not come back with its budget.

@@ -20,6 +20,9 @@ export type Seen = {
   cause: { code: string; message: string };
 };
 
+/** A time sooner than this is none: a zero, or a date gone by. Tried at once, the key would be refused without end. */
+const soonestResetMs = 500;
+
 type Row = { name: string; fits: (seen: Seen) => boolean; outcome: (seen: Seen) => Outcome };
 
 const is = (seen: Seen, ...statuses: number[]) => statuses.includes(seen.status);
@@ -30,15 +33,17 @@ const blames = (seen: Seen, what: (error: ErrorBody) => boolean) => seen.error !
 const retire = (seen: Seen, reason: RetireReason, untilMs: number | null = null): Outcome => ({
   tag: 'key_retired',
   reason,
-  untilMs,
+  backInMs: backIn(seen, untilMs),
   ...seen.cause,
 });
 const retireOrg = (seen: Seen, reason: RetireReason, untilMs: number | null): Outcome => ({
   tag: 'org_retired',
   reason,
-  untilMs,
+  backInMs: backIn(seen, untilMs),
   ...seen.cause,
 });
+const backIn = ({ nowMs }: Seen, untilMs: number | null) =>
+  untilMs === null ? null : Math.max(soonestResetMs, untilMs - nowMs);
 const withCause = (tag: 'reject' | 'model_unavailable' | 'misconfigured') => (seen: Seen) => ({ tag, ...seen.cause });
 const retry = (seen: Seen): Outcome => ({ tag: 'retry', retryAfterMs: seen.retryAfterMs, ...seen.cause });
 
@@ -62,9 +67,6 @@ function deadKeyReason(seen: Seen): RetireReason {
   const found = byCode ?? deadKeyReasons.find(([pattern]) => says(seen, pattern));
   return found?.[1] ?? 'invalid';
 }
-
-/** A time sooner than this is none: a zero, or a date gone by. Tried at once, the key would be refused without end. */
-const soonestResetMs = 500;
 
 /** When an exhausted quota is refilled, by what the answer says of it; null when it does not say. */
 function quotaReset(s: Seen): number | null {

@@ -38,10 +38,13 @@ export type Outcome =
   | ({ tag: 'snooze'; retryAfterMs: number | null } & Cause)
   /** 202: a person must approve it. Never sent again; its approval is asked for. */
   | ({ tag: 'held'; approvalId: string } & Cause)
-  /** The key may not send until a person acts or, where known, until `untilMs`. */
-  | ({ tag: 'key_retired'; reason: RetireReason; untilMs: number | null } & Cause)
+  /**
+   * The key may not send until a person acts or, where known, for so long from this answer on: a time of day would be read
+   * by another clock than ours.
+   */
+  | ({ tag: 'key_retired'; reason: RetireReason; backInMs: number | null } & Cause)
   /** The same for all keys of its organisation. */
-  | ({ tag: 'org_retired'; reason: RetireReason; untilMs: number | null } & Cause)
+  | ({ tag: 'org_retired'; reason: RetireReason; backInMs: number | null } & Cause)
   /** The model is not there, or not for this key. */
   | ({ tag: 'model_unavailable' } & Cause)
   /** Wrong host or path: nothing will work until the configuration changes. */

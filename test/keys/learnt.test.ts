@@ -99,6 +99,29 @@ test('a first 429 that others of the key have caused teaches nothing of its limi
   expect(await work(world, key, provider, 5 * 60_000)).toBeGreaterThanOrEqual(60 * 5 * 0.95);
 });
 
+test('others who fill a key for long do not wear its learnt limit away', async () => {
+  const key = makeKey({ rpm: 'auto' });
+  const world = await createWorld({ keys: [key] });
+  const provider = createProvider(60);
+  await work(world, key, provider, 5 * 60_000);
+  provider.limit = 0;
+  await work(world, key, provider, 30 * 60_000);
+  provider.limit = 60;
+  await work(world, key, provider, 60_000);
+  expect(await work(world, key, provider, 5 * 60_000)).toBeGreaterThanOrEqual(60 * 5 * 0.95);
+});
+
+test('a 429 that is settled long after its calls teaches nothing', async () => {
+  const key = makeKey({ rpm: 100 });
+  const world = await createWorld({ keys: [key] });
+  for (let line = 1; line <= 90; line += 1) await world.ask({ line });
+  for (let line = 1; line < 90; line += 1) await world.settle(line);
+  // Redis was away meanwhile.
+  world.clock.now += 75_000;
+  await world.settle(90, { act: { kind: 'cool', reason: 'rate', retryAfterMs: 1000, limit: key } });
+  expect((await world.hash(world.names.key(key.keyId)))['learnt']).toBeUndefined();
+});
+
 test.each([
   ['a little', 66],
   ['to what the provider gives at most', 600],

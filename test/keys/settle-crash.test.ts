@@ -41,18 +41,42 @@ test('its late answer replaces the money and the ledger row, once', async () => 
   expect(await ledgerOutcomes(world)).toEqual(['unknown', 'completed']);
 });
 
-test('a late answer that names no cost leaves the assumed one', async () => {
+test('a late answer that names no cost leaves the assumed one, but for a refusal, which costs nothing', async () => {
+  const world = await createWorld();
+  await world.ask({ line: 1, cost: 500 });
+  await world.ask({ line: 2, cost: 300 });
+  await world.settle(1, unknown);
+  await world.settle(2, unknown);
+  await world.settle(1, { ledger: entry(), mayHaveCost: true });
+  expect(await batchOf(world)).toMatchObject({ spent: '800', unsure: '800', possiblyBilled: '1' });
+  await world.settle(2, { ledger: entry({ outcome: 'rate_limited' }) });
+  expect(await keyOf(world)).toMatchObject({ spent: '500' });
+  expect(await batchOf(world)).toMatchObject({ spent: '500', unsure: '500', possiblyBilled: '0' });
+});
+
+test('what comes late is corrected in the budget of the day on which it was spent', async () => {
   const world = await createWorld();
   await world.ask({ line: 1, cost: 500 });
   await world.settle(1, unknown);
-  await world.settle(1, { ledger: entry({ outcome: 'failed' }) });
-  expect(await keyOf(world)).toMatchObject({ spent: '500' });
-  expect(await batchOf(world)).toMatchObject({ spent: '500', unsure: '500' });
+  world.clock.now += 86_400_000;
+  await world.settle(1, { costNanoUsd: 420, ledger: entry(), end: completed() });
+  expect(await world.hash(world.names.spend)).toEqual({ reserved: '0', [`spent:${day}`]: '420' });
+});
+
+test('a late 202 has its line wait for the approval, unless the line has ended', async () => {
+  const world = await createWorld();
+  for (const line of [1, 2]) {
+    await world.ask({ line });
+    await world.settle(line, unknown);
+  }
+  await client.setbit(world.names.done(batchId), 2, 1);
+  for (const line of [1, 2]) await world.settle(line, { hold: `approval-${line}`, ledger: entry({ outcome: 'held' }) });
+  expect(await world.hash(world.names.held(batchId))).toEqual({ 1: 'approval-1' });
 });
 
 test('a late 402 closes the keys that it is about, unless a person has opened them since', async () => {
   const world = await createWorld();
-  const retire: KeyAct = { kind: 'retire', reason: 'org_exhausted', untilMs: null, keyIds: ['id-a'] };
+  const retire: KeyAct = { kind: 'retire', reason: 'org_exhausted', backInMs: null, keyIds: ['id-a'] };
   await world.ask({ line: 1 });
   await world.ask({ line: 2 });
   await world.settle(1, unknown);

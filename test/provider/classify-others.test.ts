@@ -18,7 +18,7 @@ function read(kind: ProviderKind, given: Answer): string {
   const parts: string[] = [outcome.tag];
   if ('reason' in outcome) parts.push(outcome.reason);
   if ('approvalId' in outcome) parts.push(outcome.approvalId);
-  if ('untilMs' in outcome && outcome.untilMs !== null) parts.push(`until +${(outcome.untilMs - nowMs) / 3_600_000}h`);
+  if ('backInMs' in outcome && outcome.backInMs !== null) parts.push(`until +${outcome.backInMs / 3_600_000}h`);
   if ('retryAfterMs' in outcome && outcome.retryAfterMs !== null) parts.push(String(outcome.retryAfterMs));
   return parts.join(' ');
 }

@@ -201,17 +201,17 @@ describe('a waiting time', () => {
   });
 
   test('of an exhausted organisation is the next month, of a quota what the server says', () => {
-    expect(read(error(402, 'Organization budget exhausted'))).toMatchObject({ untilMs: nextMonthMs });
-    expect(read(error(402, 'Key budget exhausted'))).toMatchObject({ untilMs: null });
+    expect(read(error(402, 'Organization budget exhausted'))).toMatchObject({ backInMs: nextMonthMs - nowMs });
+    expect(read(error(402, 'Key budget exhausted'))).toMatchObject({ backInMs: null });
     const quota = { code: 'insufficient_quota' };
-    expect(read(error(429, 'Over', quota))).toMatchObject({ untilMs: null });
-    expect(read(error(429, 'Over', quota, { 'retry-after': '60' }))).toMatchObject({ untilMs: nowMs + 60_000 });
+    expect(read(error(429, 'Over', quota))).toMatchObject({ backInMs: null });
+    expect(read(error(429, 'Over', quota, { 'retry-after': '60' }))).toMatchObject({ backInMs: 60_000 });
   });
 
   test('of an organisation exhausted in December is January', () => {
     const answer = error(402, 'Organization budget exhausted');
     const outcome = classify('privatemind', answer, { nowMs: Date.UTC(2026, 11, 31, 23, 59) });
-    expect(outcome).toMatchObject({ untilMs: Date.UTC(2027, 0, 1) });
+    expect(outcome).toMatchObject({ backInMs: 60_000 });
   });
 });
 
