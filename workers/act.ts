@@ -4,14 +4,14 @@
 import { pauseBatch } from '../src/batch/batch.ts';
 import { completed, failed } from './answer-records.ts';
 import type { HeldApproval } from './approvals.ts';
+import { backoffMs } from './backoff.ts';
 import { isStreamed, type AnsweredCall } from './call.ts';
 import { carryOut } from './carry-out.ts';
 import { leftToOthers } from './elsewhere.ts';
 import type { LineResult, LineRun } from './line.ts';
 import { closeNow, retiredWith } from './organisation.ts';
 
-const backoffBaseMs = 1000;
-const backoffMaxMs = 30_000;
+const soonMs = 1000;
 
 /** Null: the line goes on. */
 export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult | null> {
@@ -32,15 +32,13 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
       const isOurs = call.answer.tag === 'failure' && call.answer.code === 'aborted';
       if (isOurs) circuit.undecided();
       else circuit.failed(performance.now(), `${chosen.key.provider.baseUrl}: ${outcome.message}`);
-      const backoffMs = Math.random() * Math.min(backoffMaxMs, backoffBaseMs * 2 ** run.attemptsSpent);
       // A proxy that cuts or holds streams does so again; a whole answer may pass.
       if (isStreamed(run) && !isOurs) run.hasBrokenStream = true;
       return carryOut(run, call, {
         key: { kind: 'neutral' },
         countsAsAttempt: !isOurs,
         end: !isOurs && isLastAttempt(run) ? failed(run, call) : null,
-        // A word of 0, or of a date gone by, would spend all attempts in a blink.
-        pauseMs: Math.max(outcome.retryAfterMs ?? 0, backoffMs),
+        pauseMs: backoffMs(run.attemptsSpent, outcome.retryAfterMs),
       });
     }
 
@@ -111,13 +109,13 @@ export async function act(run: LineRun, call: AnsweredCall): Promise<LineResult 
       const mayGoOn = run.modelErrors <= ctx.keyring.keys.length;
       // The answer in hand is settled whatever Redis says to the question. To be handed over costs an attempt: else a
       // model that is listed and never there would go round for ever.
-      const later: LineResult = { tag: 'held', retryAtMs: Date.now() + backoffBaseMs };
+      const later: LineResult = { tag: 'held', retryAtMs: Date.now() + soonMs };
       const left = mayGoOn || isLastAttempt(run) ? null : await leftToOthers(run).catch(() => later);
       const result = await carryOut(run, call, {
         key: { kind: 'ok' },
         countsAsAttempt: left !== null,
         end: mayGoOn || left ? null : failed(run, call),
-        pauseMs: run.modelErrors > 1 ? backoffBaseMs : 0,
+        pauseMs: run.modelErrors > 1 ? soonMs : 0,
       });
       return result ?? left;
     }
