@@ -7,7 +7,6 @@
 import { Queue, type RedisOptions } from 'bullmq';
 import { z } from 'zod';
 import type { Names } from '../src/redis/names.ts';
-import type { Turns } from './turns.ts';
 
 export const queueName = 'completions';
 
@@ -40,18 +39,17 @@ export function batchOf(jobId: string): string {
   return jobId.slice(0, jobId.lastIndexOf('-'));
 }
 
-/** Without `turns` they come before all that have one, in the order of arrival. */
+/** In the order of their `turns` (turns.ts). Without them they come before all that have one, in the order of arrival. */
 export async function enqueue(
   queue: Queue<CompletionPayload>,
   payloads: CompletionPayload[],
-  turns?: Turns,
+  turns: readonly number[] = [],
 ): Promise<void> {
-  const order = (await turns?.take(payloads.length)) ?? [];
   await queue.addBulk(
     payloads.map((data, index) => ({
       name: 'lines',
       data,
-      opts: { jobId: jobIdOf(data), priority: order[index] ?? 0 },
+      opts: { jobId: jobIdOf(data), priority: turns[index] ?? 0 },
     })),
   );
 }

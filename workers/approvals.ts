@@ -47,7 +47,8 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
     }
     case 'answered': {
       const model = modelIn(approval.body) ?? request.model;
-      const usage = usageOf(parseJson(approval.body), await pricesOf(run, key, model));
+      const prices = await pricesOf(run, key, model);
+      const usage = usageOf(parseJson(approval.body), prices);
       const attemptId = `${held.attemptId}.approved`;
       const sender = await senderOf(run, held);
       const result = { status: 200, requestId: requestIdOf(answer), body: approval.body };
@@ -70,7 +71,15 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
       };
       const text = outputLine(attemptId, request.customId, result);
       const { inputTokens, outputTokens } = usage;
-      return end(run, held, { to: 'output', text, errorCode: null, inputTokens, outputTokens }, ledger);
+      const about = {
+        price: prices.listing ?? prices.configured,
+        contextLength: prices.contextLength,
+        tpm: null,
+        tpmCounts: key.tpmCounts,
+      };
+      const assumedNanoUsd = ctx.estimator.estimate(model, run.size, about).costNanoUsd;
+      const lineEnd: LineEnd = { to: 'output', text, errorCode: null, inputTokens, outputTokens };
+      return end(run, held, lineEnd, { ledger, assumedNanoUsd });
     }
     default:
       return approval satisfies never;
@@ -78,10 +87,18 @@ export async function askApproval(run: LineRun, held: HeldApproval): Promise<Lin
 }
 
 /** What the completion says itself of its cost goes before. */
-async function pricesOf({ ctx }: LineRun, key: Key, model: string): Promise<PriceSources> {
+async function pricesOf(
+  { ctx }: LineRun,
+  key: Key,
+  model: string,
+): Promise<PriceSources & { contextLength: number | null }> {
   const result = await ctx.listings.get(key);
   const listed = result.tag === 'listing' ? result.listing.get(model) : undefined;
-  return { listing: listed?.price ?? null, configured: ctx.config.prices[model] ?? null };
+  return {
+    listing: listed?.price ?? null,
+    configured: ctx.config.prices[model] ?? null,
+    contextLength: listed?.contextLength ?? null,
+  };
 }
 
 /**
@@ -103,23 +120,27 @@ function refusal({ ctx, request, line }: LineRun, held: HeldApproval, code: stri
   return { to: 'error', text, errorCode: code, inputTokens: null, outputTokens: null };
 }
 
-/** The held call was settled when it was held; what is booked here is the completion that came of it. */
+/**
+ * The held call was settled when it was held, and what was reserved for it given back; what is booked here is the completion
+ * that came of it, or what it may have cost where nobody told.
+ */
 async function end(
   run: LineRun,
   held: HeldApproval,
   lineEnd: LineEnd,
-  ledger: LedgerEntry | null = null,
+  completion: { ledger: LedgerEntry; assumedNanoUsd: number } | null = null,
 ): Promise<LineResult> {
   const { ctx, batch, line } = run;
-  const call = ledger && {
-    attemptId: ledger.attemptId,
+  const call = completion && {
+    attemptId: completion.ledger.attemptId,
     keyId: held.keyId,
     bucketId: ctx.keyring.byId.get(held.keyId)?.bucketId ?? held.keyId,
     act: { kind: 'ok' as const },
     tokens: null,
-    costNanoUsd: ledger.costNanoUsd,
+    costNanoUsd: completion.ledger.costNanoUsd,
+    assumedNanoUsd: completion.assumedNanoUsd,
     countsAsAttempt: false,
-    ledger,
+    ledger: completion.ledger,
   };
   await ctx.settle({ batchId: batch.batchId, line, call, end: lineEnd });
   return { tag: 'ended' };

@@ -10,6 +10,7 @@ import type { ModelFacts } from '../src/keys/estimate.ts';
 import { nearestNames, resolveModel, type Listing, type Model } from '../src/provider/models.ts';
 import type { Outcome } from '../src/provider/outcome.ts';
 import type { WorkerContext } from './context.ts';
+import type { Refusal } from './refused.ts';
 
 export type Resolved = Candidate & {
   facts: Model;
@@ -21,7 +22,7 @@ export type Candidates =
   | { tag: 'some'; candidates: Resolved[] }
   /** Listings are there, and none of them knows the model. */
   | { tag: 'unknown_model'; nearest: string[] }
-  /** No listing could be had; what the provider said last. */
+  /** No key offers it, and this one's listing could not be had. */
   | { tag: 'no_listing'; key: Key; outcome: Outcome };
 
 export async function findCandidates(ctx: WorkerContext, batch: BatchRecord, requested: string): Promise<Candidates> {
@@ -31,12 +32,12 @@ export async function findCandidates(ctx: WorkerContext, batch: BatchRecord, req
   const results = known.includes(null) ? await Promise.all(keys.map((key) => ctx.listings.get(key))) : known;
   const all: Resolved[] = [];
   const listings: Listing[] = [];
-  let refused: { key: Key; outcome: Outcome } | null = null;
+  const refused: Refusal[] = [];
   // The keys may be replaced while their listings are fetched.
   for (const [index, key] of keys.entries()) {
     const result = results[index] as ListingResult;
     if (result.tag === 'refused') {
-      refused = { key, outcome: result.outcome };
+      refused.push({ key, outcome: result.outcome });
       continue;
     }
     listings.push(result.listing);
@@ -47,8 +48,19 @@ export async function findCandidates(ctx: WorkerContext, batch: BatchRecord, req
     const preferred = all.filter(({ key, model }) => !ctx.exclusions.has(key, model));
     return { tag: 'some', candidates: preferred.length > 0 ? preferred : all };
   }
-  if (refused) return { tag: 'no_listing', ...refused };
+  const [telling] = refused.toSorted((a, b) => weightOf(ctx, a) - weightOf(ctx, b));
+  if (telling) return { tag: 'no_listing', ...telling };
   return { tag: 'unknown_model', nearest: nearestNames(new Map(listings.flatMap((l) => [...l])), requested) };
+}
+
+/**
+ * Which refusal counts, lowest first: a provider may be back soon and a URL be mended, whereas a key is lost. Of the lost
+ * ones each gets its turn to be retired.
+ */
+function weightOf({ closedAtMs }: WorkerContext, { key, outcome }: Refusal): number {
+  if (outcome.tag === 'misconfigured') return 1;
+  if (outcome.tag !== 'key_retired' && outcome.tag !== 'org_retired') return 0;
+  return closedAtMs.has(key.keyId) ? 3 : 2;
 }
 
 function resolveFor(ctx: WorkerContext, key: Key, listing: Listing, wanted: string): Model | null {
@@ -79,6 +91,7 @@ export function factsFor(ctx: WorkerContext, candidate: Resolved): ModelFacts {
   return {
     price: listing ?? configured,
     contextLength: candidate.facts.contextLength,
+    tpm: typeof candidate.key.tpm === 'number' ? candidate.key.tpm : null,
     tpmCounts: candidate.key.tpmCounts,
   };
 }

@@ -17,7 +17,7 @@ import type { BullConnection } from '../src/redis/connect.ts';
 import { explainRedisError } from '../src/redis/trouble.ts';
 import { parseHeld } from './approvals.ts';
 import type { WorkerContext } from './context.ts';
-import { createGuests, createInHand } from './guests.ts';
+import { createGuests, createInHand, type JobInHand } from './guests.ts';
 import { createLanes, type Lanes } from './lanes.ts';
 import { endWithout } from './line-end.ts';
 import { runLine, type LineResult, type LineStart } from './line.ts';
@@ -59,7 +59,7 @@ export function startCompletionWorker(
     connection,
     places,
     takeJob,
-    hasRoom: () => inHand.jobs() < places,
+    hasRoom: () => inHand.total().jobs < places,
     lastTakenAt: () => takenAt,
   });
   ctx.stopping.addEventListener('abort', () => lanes.stop(), { once: true });
@@ -67,32 +67,36 @@ export function startCompletionWorker(
 
   const guests = createGuests({ ctx, worker: worker.current, places, inHand, takeJob, lockMs });
   const standing = createStanding(ctx, lanes);
+  const noteFailedLook = (error: unknown) => ctx.log.debug({ error: messageOf(error) }, 'looking at what waits');
   let isLooking = false;
   const looking = setInterval(() => {
     if (isLooking) return;
     isLooking = true;
     Promise.all([guests.look(), standing.look()])
-      .catch((error: unknown) => ctx.log.debug({ error: messageOf(error) }, 'looking at what waits'))
+      .catch(noteFailedLook)
       .finally(() => (isLooking = false));
   }, lookEveryMs);
 
   async function takeJob(job: Job<CompletionPayload>, token = ''): Promise<void> {
     const jobId = String(job.id);
     takenAt = performance.now();
-    inHand.took(batchOf(jobId), job.priority);
+    const taken = inHand.took(batchOf(jobId), job.priority);
     try {
       await noteTurn(ctx.redis, ctx.names, job.priority);
-      await runJob(job, token);
+      await runJob(job, token, taken);
     } finally {
-      inHand.gaveBack(batchOf(jobId));
+      inHand.gaveBack(taken);
     }
   }
 
-  async function runJob(job: Job<CompletionPayload>, token: string): Promise<void> {
+  async function runJob(job: Job<CompletionPayload>, token: string, taken: JobInHand): Promise<void> {
     const payload = payloadSchema.parse(job.data);
     const batch = await batches.running(payload.batchId);
     if (!batch) return;
-    const results = await runLines(ctx, lanes, seats, batch, payload);
+    const results = await runLines(ctx, lanes, seats, batch, payload, (toSend) => {
+      inHand.counted(taken, { lines: toSend, textLength: payload.text.length });
+      if (toSend < defaultWindow.linesPerChunk) guests.look().catch(noteFailedLook);
+    });
     const held = results.filter((result) => result.tag === 'held');
     if (held.length === 0) return;
     if (ctx.stopping.aborted) {
@@ -124,6 +128,7 @@ async function runLines(
   seats: Seats,
   batch: BatchRecord,
   payload: CompletionPayload,
+  onCounted: (toSend: number) => void,
 ): Promise<LineResult[]> {
   const lines: { text: string; line: number }[] = [];
   // The producer's own reading: what it has counted must end here.
@@ -141,6 +146,7 @@ async function runLines(
       lines.map(({ line }) => line),
     ),
   ]);
+  onCounted(lines.filter(({ line }) => !isDone(line) && !putOffMs.has(line)).length);
   const running = lines.map(async ({ text, line }, index): Promise<LineResult> => {
     if (isDone(line)) return { tag: 'ended' };
     const restMs = putOffMs.get(line);

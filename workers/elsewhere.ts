@@ -2,7 +2,7 @@
  * Could another worker's keys serve what ours cannot? Workers may hold different keys; before a line fails or its batch
  * stops for want of a key here, this is asked. Then the line is left for whoever has the key.
  */
-import { believedForMs, forgottenAfterMs, readAnnounced, type Announced } from '../src/keys/announced.ts';
+import { believedForMs, forgottenAfterMs, nameOf, readAnnounced, type Announced } from '../src/keys/announced.ts';
 import { readStanding, type Standing } from '../src/keys/standing.ts';
 import { parseJson } from '../src/provider/answer.ts';
 import { parseListing, resolveModel, type Listing } from '../src/provider/models.ts';
@@ -12,7 +12,7 @@ import type { WorkerContext } from './context.ts';
 import { pause } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
 
-type Foreign = { key: Announced; standing: Standing; listing: Listing | null };
+export type Foreign = { key: Announced; name: string; standing: Standing; listing: Listing | null };
 
 /** Lines by the thousand may ask the same. */
 const knownForMs = 2000;
@@ -39,11 +39,12 @@ export function createElsewhere({
     });
     return Promise.all(
       foreign.map(async (key) => {
-        const [standing, json] = await Promise.all([
+        const [name, standing, json] = await Promise.all([
+          nameOf(redis, names, key.keyId),
           readStanding(redis, names, key.keyId),
           redis.hget(names.models(key.provider, key.keyId), 'json'),
         ]);
-        return { key, standing, listing: json === null ? null : parseListing(parseJson(json)) };
+        return { key, name, standing, listing: json === null ? null : parseListing(parseJson(json)) };
       }),
     );
   }
@@ -63,12 +64,25 @@ const anySize: Need = { tokens: 0, costNanoUsd: 0 };
 
 /** The line as it is left to a worker that can serve it, or null when no live worker can. */
 export async function leftToOthers(run: LineRun, need: Need = anySize): Promise<LineResult | null> {
+  if (!(await fittingElsewhere(run, need)).some(isOpen)) return null;
+  return { tag: 'held', retryAtMs: Date.now() + offeredAgainMs };
+}
+
+/** Keys of other workers that could serve the line if they were open. */
+export async function closedElsewhere(run: LineRun, need: Need = anySize): Promise<Foreign[]> {
+  return (await fittingElsewhere(run, need)).filter((foreign) => !isOpen(foreign));
+}
+
+async function fittingElsewhere(run: LineRun, need: Need): Promise<Foreign[]> {
   const { ctx, batch, request } = run;
   const keys = await ctx.elsewhere();
-  if (keys.length === 0) return null;
+  if (keys.length === 0) return [];
   const wanted = batch.options.pinModels ? await pinned(ctx, batch, request.model) : request.model;
-  if (!keys.some((foreign) => couldServe(foreign, run, { ...need, wanted }))) return null;
-  return { tag: 'held', retryAtMs: Date.now() + offeredAgainMs };
+  return keys.filter((foreign) => fits(foreign, run, { ...need, wanted }));
+}
+
+function isOpen({ standing }: Foreign): boolean {
+  return standing.standing !== 'retired' && standing.standing !== 'draining';
 }
 
 /**
@@ -91,12 +105,11 @@ export async function keptFromFailing(run: LineRun): Promise<LineResult | null> 
   return pause(run, { code: 'credentials', cause });
 }
 
-function couldServe(
+function fits(
   { key, standing, listing }: Foreign,
   { request, batch }: LineRun,
   need: Need & { wanted: string },
 ): boolean {
-  if (standing.standing === 'retired' || standing.standing === 'draining') return false;
   if (key.budgetNanoUsd !== null && standing.spentNanoUsd + need.costNanoUsd > key.budgetNanoUsd) return false;
   if (key.tpm !== null && need.tokens > key.tpm) return false;
   const model = listing && resolveModel(listing, need.wanted, key);

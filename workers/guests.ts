@@ -1,48 +1,73 @@
 /**
  * Guests: jobs beyond the places of a worker. Its places may all be taken by a large batch whose lines wait a minute
  * for their keys' window; a batch that arrives then would wait as long for a place. So, when the job whose turn it is
- * belongs to a batch that has less than its share of the places here, it gets one more, and its lines take turns with
- * the others' at the next free slot (lanes.ts).
+ * belongs to a batch that has less than its share here, it gets one more, and its lines take turns with the others' at
+ * the next free slot (lanes.ts).
+ *
+ * Shares are counted in lines that are to be sent: a place is as good as a whole job. Of jobs with one such line each, as
+ * where a batch is tried again, more are taken in than there are places, or its lines would be one a place in each window.
  *
  * A guest is fetched and ended by hand: BullMQ raises a worker's concurrency only when a job of it ends.
  */
 import { DelayedError, WaitingError, type Job, type Worker } from 'bullmq';
 import { batchOf, type CompletionPayload } from '../jobs/completion.ts';
 import { priorityOf, rankOf, turnOfScore } from '../jobs/turns.ts';
+import { defaultWindow } from '../src/batch/producer.ts';
 import { messageOf } from '../src/errors.ts';
 import type { WorkerContext } from './context.ts';
 
-/** The jobs in hand, by batch. */
+const linesPerPlace = defaultWindow.linesPerChunk;
+
+/** Of a job in hand: lines that are to be sent, and its text. Until it is counted it is taken for a whole one. */
+export type JobInHand = { batchId: string; lines: number; textLength: number };
+
+/** The jobs in hand, and what they hold. */
 export type InHand = {
-  took: (batchId: string, turn: number) => void;
-  gaveBack: (batchId: string) => void;
-  jobs: () => number;
-  of: (batchId: string) => number;
-  batches: () => number;
+  took: (batchId: string, turn: number) => JobInHand;
+  counted: (job: JobInHand, holds: { lines: number; textLength: number }) => void;
+  gaveBack: (job: JobInHand) => void;
+  total: () => Holding;
+  linesOf: (batchId: string) => number;
+  /** How many batches have jobs here, with this one. */
+  batchesWith: (batchId: string) => number;
   highestRank: () => number;
 };
 
+type Holding = { jobs: number; lines: number; textLength: number };
+
 export function createInHand(): InHand {
-  const held = new Map<string, { count: number; rank: number }>();
-  let jobs = 0;
+  const total: Holding = { jobs: 0, lines: 0, textLength: 0 };
+  const byBatch = new Map<string, Holding & { rank: number }>();
+
+  function add({ batchId, lines, textLength }: JobInHand, sign: 1 | -1): void {
+    for (const holding of [total, byBatch.get(batchId)]) {
+      if (!holding) continue;
+      holding.jobs += sign;
+      holding.lines += sign * lines;
+      holding.textLength += sign * textLength;
+    }
+  }
+
   return {
     took(batchId, turn) {
-      jobs += 1;
-      const known = held.get(batchId);
-      if (known) known.count += 1;
-      else held.set(batchId, { count: 1, rank: rankOf[priorityOf(turn)] });
+      const rank = rankOf[priorityOf(turn)];
+      if (!byBatch.has(batchId)) byBatch.set(batchId, { jobs: 0, lines: 0, textLength: 0, rank });
+      const job = { batchId, lines: linesPerPlace, textLength: 0 };
+      add(job, 1);
+      return job;
     },
-    gaveBack(batchId) {
-      jobs -= 1;
-      const known = held.get(batchId);
-      if (!known) return;
-      known.count -= 1;
-      if (known.count === 0) held.delete(batchId);
+    counted(job, holds) {
+      add(job, -1);
+      add(Object.assign(job, holds), 1);
     },
-    jobs: () => jobs,
-    of: (batchId) => held.get(batchId)?.count ?? 0,
-    batches: () => held.size,
-    highestRank: () => Math.max(0, ...[...held.values()].map(({ rank }) => rank)),
+    gaveBack(job) {
+      add(job, -1);
+      if (byBatch.get(job.batchId)?.jobs === 0) byBatch.delete(job.batchId);
+    },
+    total: () => total,
+    linesOf: (batchId) => byBatch.get(batchId)?.lines ?? 0,
+    batchesWith: (batchId) => byBatch.size + (byBatch.has(batchId) ? 0 : 1),
+    highestRank: () => Math.max(0, ...[...byBatch.values()].map(({ rank }) => rank)),
   };
 }
 
@@ -66,6 +91,8 @@ export type GuestsOptions = {
 export function createGuests({ ctx, worker, places, inHand, takeJob, lockMs }: GuestsOptions): Guests {
   const running = new Set<Promise<void>>();
   let taken = 0;
+  let isAsked = false;
+  let isLooking = false;
 
   /** The job whose turn it is. */
   async function next(): Promise<{ batchId: string; rank: number } | null> {
@@ -78,9 +105,34 @@ export function createGuests({ ctx, worker, places, inHand, takeJob, lockMs }: G
     if (rank < inHand.highestRank()) return false;
     // One that goes before all others here needs no share.
     if (rank > inHand.highestRank()) return true;
-    const here = inHand.of(batchId);
-    const batches = inHand.batches() + (here === 0 ? 1 : 0);
-    return here < Math.max(1, Math.floor(places / batches));
+    const share = Math.max(1, Math.floor(places / inHand.batchesWith(batchId))) * linesPerPlace;
+    return inHand.linesOf(batchId) < share;
+  }
+
+  /** Its own places are taken, and it may have more in hand. */
+  function wantsGuests(): boolean {
+    const { jobs, lines, textLength } = inHand.total();
+    if (jobs < places) return false;
+    // Beyond twice as many jobs, no more text than one batch may have in the queue.
+    return lines < 2 * places * linesPerPlace && (jobs < 2 * places || textLength < defaultWindow.bytes);
+  }
+
+  async function takeIn(): Promise<void> {
+    while (!ctx.stopping.aborted && wantsGuests()) {
+      const job = await next();
+      if (!job || !mayComeIn(job)) return;
+      taken += 1;
+      // Of the worker's own kind, by which the roster knows its jobs.
+      const token = `${worker().id}:guest-${taken}`;
+      // Another worker may have taken it meanwhile; then it is the one behind it, which is as good.
+      const guest = (await worker().getNextJob(token, { block: false })) as Job<CompletionPayload> | undefined;
+      if (!guest) return;
+      const ended = run(guest, token).catch((error: unknown) => {
+        ctx.log.debug({ jobId: guest.id, error: messageOf(error) }, 'a guest\u2019s job could not be ended');
+      });
+      running.add(ended);
+      void ended.then(() => running.delete(ended));
+    }
   }
 
   async function run(job: Job<CompletionPayload>, token: string): Promise<void> {
@@ -100,20 +152,16 @@ export function createGuests({ ctx, worker, places, inHand, takeJob, lockMs }: G
 
   return {
     async look() {
-      while (!ctx.stopping.aborted && inHand.jobs() >= places && running.size < places) {
-        const job = await next();
-        if (!job || !mayComeIn(job)) return;
-        taken += 1;
-        // Of the worker's own kind, by which the roster knows its jobs.
-        const token = `${worker().id}:guest-${taken}`;
-        // Another worker may have taken it meanwhile; then it is the one behind it, which is as good.
-        const guest = (await worker().getNextJob(token, { block: false })) as Job<CompletionPayload> | undefined;
-        if (!guest) return;
-        const ended = run(guest, token).catch((error: unknown) => {
-          ctx.log.debug({ jobId: guest.id, error: messageOf(error) }, 'a guest\u2019s job could not be ended');
-        });
-        running.add(ended);
-        void ended.then(() => running.delete(ended));
+      isAsked = true;
+      if (isLooking) return;
+      isLooking = true;
+      try {
+        while (isAsked) {
+          isAsked = false;
+          await takeIn();
+        }
+      } finally {
+        isLooking = false;
       }
     },
     async ended() {

@@ -2,14 +2,10 @@
  * Ctrl-C in a run. Until the run has touched its batch, nothing changes; from then on the batch is paused, for workers
  * elsewhere as well, until somebody goes on with it. Calls in flight are for whoever stops the worker.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
-import { pauseBatch } from '../src/batch/batch.ts';
 import { AppError } from '../src/errors.ts';
 import type { Redis } from '../src/redis/client.ts';
 import type { Names } from '../src/redis/names.ts';
-
-/** A Redis that is away is not waited for. */
-const redisPatienceMs = 3000;
+import { pauseUnlessAway } from './pausing.ts';
 
 export function interruption(): AppError {
   return new AppError('interrupted', 'interrupted');
@@ -21,9 +17,7 @@ export function isInterruption(error: unknown): boolean {
 
 /** Never rejects. */
 export async function pauseInterrupted(redis: Redis, names: Names, batchId: string): Promise<AppError> {
-  const stop = { code: 'interrupted', cause: 'interrupted' } as const;
-  const tooLong = sleep(redisPatienceMs, undefined, { ref: false });
-  await Promise.race([pauseBatch(redis, names, batchId, stop), tooLong]).catch(() => {});
+  await pauseUnlessAway(redis, names, batchId, { code: 'interrupted', cause: 'interrupted' });
   return interruption();
 }
 

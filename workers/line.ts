@@ -10,6 +10,7 @@
  */
 import type { BatchRecord } from '../src/batch/batch.ts';
 import { parseRequest, type CompletionRequest } from '../src/batch/request.ts';
+import { needOf } from '../src/keys/estimate.ts';
 import { lineRef } from '../src/keys/intent.ts';
 import { sizeOf, type RequestSize } from '../src/provider/request-size.ts';
 import { act } from './act.ts';
@@ -120,13 +121,11 @@ async function step(run: LineRun): Promise<LineResult | null> {
   if (open.tag === 'wait') return wait(ctx, open.waitMs);
 
   const attemptId = `${lineRef(batch.batchId, run.line)}.${ctx.attemptNonce}${(attemptCounter++).toString(36)}`;
-  const estimates = open.candidates.map((candidate) =>
-    ctx.estimator.estimate(candidate.model, run.size, factsFor(ctx, candidate)),
-  );
-  const need = {
-    tokens: Math.max(...estimates.map(({ tokens }) => tokens)),
-    costNanoUsd: Math.max(...estimates.map(({ costNanoUsd }) => costNanoUsd)),
-  };
+  const estimates = open.candidates.map((candidate) => {
+    const about = factsFor(ctx, candidate);
+    return { ...ctx.estimator.estimate(candidate.model, run.size, about), tpm: about.tpm };
+  });
+  const need = needOf(estimates);
   try {
     return await ctx.attempts.during(attemptId, () => attempt(run, { attemptId, found, open, need }));
   } catch (error) {

@@ -5,7 +5,7 @@ import { reapIntent } from '../src/keys/reap.ts';
 import { retireKeys } from '../src/keys/standing.ts';
 import type { Candidates } from './candidates.ts';
 import type { LaneReply } from './lanes.ts';
-import { leftToOthers, type Need } from './elsewhere.ts';
+import { closedElsewhere, leftToOthers, type Need } from './elsewhere.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
 import { closeNow, retiredWith } from './organisation.ts';
@@ -57,7 +57,9 @@ export async function afterNoSlot(
     }
     case 'none': {
       const left = await leftToOthers(run, need);
-      return left ?? pause(run, await stopForLackOfKeys(ctx, request.model, reply));
+      if (left) return left;
+      const others = await closedElsewhere(run, need);
+      return pause(run, await stopForLackOfKeys(ctx, request.model, { ...reply, others }));
     }
     default:
       return reply satisfies never;
@@ -92,8 +94,9 @@ export async function afterRefusedListing(
       const keyIds = await retiredWith(ctx, key, outcome.tag);
       await retireKeys(ctx.redis, ctx.names, keyIds, outcome.reason, outcome.backInMs);
       const left = await leftToOthers(run);
-      const why = { why: outcome.reason, comesBackAtMs: null };
-      return left ?? pause(run, await stopForLackOfKeys(ctx, run.request.model, why));
+      if (left) return left;
+      const others = await closedElsewhere(run);
+      return pause(run, await stopForLackOfKeys(ctx, run.request.model, { comesBackAtMs: null, others }));
     }
     case 'retry':
     case 'rate_limited':

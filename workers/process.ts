@@ -17,6 +17,7 @@ import { createNames } from '../src/redis/names.ts';
 import { createQueue } from '../jobs/completion.ts';
 import { startCompletionWorker } from './completion.ts';
 import { createContext } from './context.ts';
+import { tellOfListings } from './refused.ts';
 import { createRoster, signOfLifeEveryMs } from './roster.ts';
 
 export type WorkerProcess = {
@@ -58,6 +59,10 @@ export async function startWorkerProcess(options: WorkerOptions): Promise<Worker
     // One provider that hangs must not silence the keys of the others.
     const late = sleep(longestListingWaitMs, null, { ref: false });
     const listings = await Promise.all(keys.map((key) => Promise.race([ctx.listings.get(key), late])));
+    tellOfListings(
+      { keyring, log },
+      keys.map((key, index) => ({ key, result: listings[index] ?? null })),
+    );
     const serving = keys.filter(({ provider }, index) => {
       return listings[index]?.tag === 'listing' && !ctx.circuitOf(provider.name).hasGivenUp(performance.now());
     });

@@ -11,8 +11,8 @@ import { registerKeys, retireKeys } from '../src/keys/standing.ts';
 import type { Log } from '../src/log.ts';
 import { createClient } from '../src/provider/client.ts';
 import { nearestNames, resolveModel, type Listing } from '../src/provider/models.ts';
-import type { Outcome } from '../src/provider/outcome.ts';
 import type { Names } from '../src/redis/names.ts';
+import { tellRefused, wordsOf, type Refusal } from './refused.ts';
 
 type UnknownModel = { model: string; nearest: string[] };
 type Grounds = {
@@ -38,8 +38,6 @@ export async function refuseUnknownModels(grounds: Grounds, models: Iterable<str
   );
 }
 
-type Refusal = { key: Key; outcome: Outcome };
-
 /**
  * Returns the models that no key offers, with the nearest names. Errors: `config` (wrong URL), `credentials` or `budget`
  * (every key refused), `provider` (unreachable).
@@ -62,9 +60,7 @@ async function checkProviders(
     }
     for (const refusal of refusals) await note(refusal);
     if (offered.length === 0) throw allRefused(refusals);
-    for (const { key, outcome } of refusals) {
-      log.warn({ keyName: key.name, why: wordsOf(outcome) }, `key ${key.name} was refused`);
-    }
+    for (const refusal of refusals) tellRefused({ keyring, log }, refusal);
     warnOfUnpriced(offered);
     return unknownModels(offered);
   } finally {
@@ -136,12 +132,4 @@ function allRefused(refusals: Refusal[]): AppError {
 function urlSetting({ provider }: Key): string {
   const variable = provider.kind === provider.name ? `${baseUrlVariableOf(provider.kind)}, or ` : '';
   return `${variable}providers.${provider.name}.baseUrl in the configuration`;
-}
-
-/** The provider's words on one line. */
-function wordsOf(outcome: Outcome): string {
-  const message = 'message' in outcome ? outcome.message.replaceAll(/\s+/g, ' ').trim() : outcome.tag;
-  // OpenSSL's own words for it help nobody.
-  if (/wrong version number|packet length too long/i.test(message)) return 'it does not speak TLS on this port';
-  return message;
 }

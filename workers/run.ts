@@ -10,7 +10,7 @@ import { loadBatch, moveBatch, restoreCounts, type BatchRecord, type BatchStatus
 import { openCollector, type Collector } from '../src/batch/collector.ts';
 import type { InputFile } from '../src/batch/input.ts';
 import { refuseOtherLedger, useLedger } from '../src/batch/ledgers.ts';
-import { takeLease } from '../src/batch/lease.ts';
+import { takeLease, type Lease } from '../src/batch/lease.ts';
 import { readWholeFiles, refuseOtherManifest, writeManifest } from '../src/batch/manifest.ts';
 import { putInOrder } from '../src/batch/ordered.ts';
 import { forgetErrorsBefore } from '../src/batch/errors-aside.ts';
@@ -27,6 +27,7 @@ import { createBudgetWarnings } from './budgets.ts';
 import { endCancelled } from './cancelling.ts';
 import { interruption, isInterruption, pauseInterrupted, unlessInterrupted } from './interruption.ts';
 import { createNobodyWatch } from './nobody.ts';
+import { pauseForFiles } from './pausing.ts';
 import { startWorkerProcess, type WorkerProcess } from './process.ts';
 import { startProducing, type Producing } from './producing.ts';
 
@@ -39,7 +40,7 @@ export type RunOptions = {
   batchId: string;
   input: InputFile;
   /** Done once the batch is this process' own, before anything else: a second command must change nothing. */
-  prepare: () => Promise<void>;
+  prepare: (assertOurs: Lease['assertOurs']) => Promise<void>;
   /** 0: produce and collect only. */
   concurrency: number;
   /** Ctrl-C: stop in good order. */
@@ -63,7 +64,7 @@ const graceWithoutRedisMs = 3000;
 
 /**
  * Errors: whatever stopped it that is not the batch's own stop (`input`, `disk`, `redis`, `interrupted`; `usage` when
- * another process has the batch).
+ * another process has the batch, or has had it since).
  */
 export async function runBatch(options: RunOptions): Promise<RunResult> {
   const { redis, log, batchId, interrupted } = options;
@@ -76,7 +77,8 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   await refuseOtherManifest(found);
   // From here on the batch changes.
   if (interrupted.aborted) throw interruption();
-  await options.prepare();
+  await lease.assertOurs();
+  await options.prepare(lease.assertOurs);
   await useLedger(redis.client, names, batchId, options.store);
 
   let record = await mustLoad();
@@ -92,32 +94,44 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
   const drain = createLedgerDrain({ redis: redis.client, names, batchId, store: options.store, log });
   drain.start();
   undo.defer(() => drain.stop());
+  let failure: unknown = null;
   const collector = await openCollector({
     redis: redis.client,
     blocking: redis.duplicate('collector'),
     names,
     batchId,
     files: record,
-    leaseToken: lease.token,
+    lease,
     commit: record.collected,
-  });
+  }).catch(endWith);
   undo.defer(() => collector.close());
-  await saveManifest(record);
+  await saveManifest(record).catch(endWith);
 
-  let failure: unknown = null;
   let worker: WorkerProcess | null = null;
   const producing = new AbortController();
   try {
     // Whole already, when a crash came between the last line and the end: what is left in the stream is in the files.
     if (!isWhole(collector) && record.status !== 'cancelling') await produceAndCollect();
   } catch (error) {
-    failure = error;
+    failure = await causeOf(error);
   }
   producing.abort();
-  return await leave().catch((error: unknown) => {
-    // What fails on the way out fails for the same reason, most of the time.
-    throw failure ?? error;
-  });
+  // What fails on the way out fails for the same reason, most of the time.
+  return await leave().catch((error: unknown) => endWith(failure ?? error));
+
+  async function endWith(error: unknown): Promise<never> {
+    throw error === failure ? error : await causeOf(error);
+  }
+
+  /** Called before anything is waited for: workers elsewhere go on sending until they hear of it. */
+  async function causeOf(thrown: unknown): Promise<unknown> {
+    if (isInterruption(thrown) || explainRedisError(thrown)) return thrown;
+    // Files and queue are another's then: what was found in them is nothing to tell.
+    const overtaken: unknown = await lease.assertOurs().catch((refusal: unknown) => refusal);
+    if (overtaken instanceof AppError) return overtaken;
+    await pauseForFiles(redis.client, names, batchId, thrown);
+    return thrown;
+  }
 
   async function produceAndCollect(): Promise<void> {
     const abortCalls = () => worker?.abortCalls();
@@ -127,7 +141,7 @@ export async function runBatch(options: RunOptions): Promise<RunResult> {
       if (options.aborted.aborted) abortCalls();
     });
     const producer = startProducing(
-      { redis: redis.client, names, input: options.input, log },
+      { redis: redis.client, names, input: options.input, log, assertOurs: lease.assertOurs },
       record,
       queue,
       producing.signal,

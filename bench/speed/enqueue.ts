@@ -50,7 +50,7 @@ const producer = createProducer({
   isLost: () => Promise.resolve(false),
   async enqueue(chunks) {
     const jobs = chunks.map(({ firstLine, text }) => ({ batchId, firstLine, text }));
-    await enqueue(queue, jobs, turns);
+    await enqueue(queue, jobs, await turns.take(chunks.map(({ undoneCount }) => undoneCount)));
     for (const { text } of jobs) enqueued += text.split('\n').length;
     if (enqueued < lines) return;
     process.send?.({ type: 'enqueued', ms: performance.now() - startedAt, enqueued });

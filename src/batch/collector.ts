@@ -9,12 +9,12 @@
  * the same bytes to the same places: where the stream was trimmed behind its back, it sees so and writes nothing.
  * However much waits in the stream, only so much is read and written at once that memory stays flat.
  */
-import assert from 'node:assert/strict';
 import type { Redis } from '../redis/client.ts';
 import { AppError } from '../errors.ts';
 import type { Names } from '../redis/names.ts';
 import { loadScript } from '../redis/script.ts';
 import type { BatchFiles, Commit } from './batch.ts';
+import { refuseOvertaken, type Hold } from './lease.ts';
 import { openResultFile } from './result-file.ts';
 
 export type Collector = {
@@ -33,7 +33,7 @@ export type CollectorOptions = {
   names: Names;
   batchId: string;
   files: Pick<BatchFiles, 'outputFile' | 'errorFile'>;
-  leaseToken: string;
+  lease: Hold;
   commit: Commit;
 };
 
@@ -76,39 +76,45 @@ export async function openCollector(options: CollectorOptions): Promise<Collecto
     const next = { streamId: last.id, lines: commit.lines + entries.length, outputBytes, errorBytes };
     const reply = await script(
       [names.lease(batchId), names.batch(batchId), results],
-      [options.leaseToken, commit.streamId, last.id, idAfter(last.id), next.lines, outputBytes, errorBytes].map(String),
+      [options.lease.token, commit.streamId, last.id, idAfter(last.id), next.lines, outputBytes, errorBytes].map(
+        String,
+      ),
     );
-    if (reply === 'taken') throw takenOver();
-    if (reply === 'moved') throw moved();
-    assert.equal(reply, 'ok');
+    if (reply !== 'ok') {
+      // Who has been overtaken says that, whatever else it found.
+      await readOn();
+      throw moved();
+    }
     commit = next;
     return entries.length;
   }
 
   async function readOn(): Promise<Entry[]> {
-    const { holder, committedId, entries } = await readAfter(commit.streamId);
-    if (holder !== null && holder !== options.leaseToken) throw takenOver();
+    const { holder, last, committedId, entries } = await readAfter(commit.streamId);
+    refuseOvertaken(batchId, options.lease, { holder, last });
     if (committedId !== commit.streamId) throw moved();
     return entries;
   }
 
   /** One transaction: entries that follow on a commit are all there only until the next commit trims them. */
-  async function readAfter(id: string): Promise<{ holder: string | null; committedId: string; entries: Entry[] }> {
+  async function readAfter(id: string) {
     const replies = await blocking
       .multi()
       .get(names.lease(batchId))
+      .get(names.lastHolder(batchId))
       .hget(names.batch(batchId), 'collectedId')
       .xrange(names.results(batchId), `(${id}`, '+', 'COUNT', entriesNext)
       .exec();
-    const [holder, committedId, entries] = (replies ?? []).map(([error, value]) => {
+    const [holder, last, committedId, entries] = (replies ?? []).map(([error, value]) => {
       if (error) throw error;
       return value;
     });
     return {
       holder: holder as string | null,
+      last: last as string | null,
       committedId: (committedId as string | null) ?? '0-0',
       // Fields in settle.lua's order: t <o|e> l <line> r <text>.
-      entries: (entries as [string, string[]][]).map(([entryId, fields]) => ({
+      entries: (entries as [string, string[]][]).map(([entryId, fields]): Entry => ({
         id: entryId,
         to: fields[1] ?? '',
         text: fields[5] ?? '',
@@ -116,11 +122,7 @@ export async function openCollector(options: CollectorOptions): Promise<Collecto
     };
   }
 
-  function takenOver(): AppError {
-    return new AppError('usage', `another process took ${batchId} over; this one stops, nothing is lost`);
-  }
-
-  /** With the lease still ours (or nobody's), it is not another collector that moved the commit. */
+  /** With the lease still ours (or nobody's since), it is not another collector that moved the commit. */
   function moved(): AppError {
     const cause = 'it may have been restarted from older data (is its append-only file on?)';
     return new AppError(

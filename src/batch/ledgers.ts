@@ -19,7 +19,7 @@ import type { BatchRecord } from './batch.ts';
 export type BatchLedgers = { id: string | null; places: Record<string, Place> };
 type Place = { directory: string; host: string };
 type Batch = Pick<BatchRecord, 'name' | 'ledgers'>;
-type Store = Pick<LedgerStore, 'id' | 'directory'>;
+type Store = Pick<LedgerStore, 'id' | 'directory' | 'isThere'>;
 
 const placeField = 'ledger:';
 
@@ -35,8 +35,9 @@ export function ledgersOf(raw: Record<string, string>): BatchLedgers {
 }
 
 /** Is the batch's ledger another than this one? */
-export function isElsewhere({ ledgers }: Pick<Batch, 'ledgers'>, { id }: Pick<Store, 'id'>): boolean {
-  return ledgers.id !== null && ledgers.id !== id;
+export function isElsewhere({ ledgers }: Pick<Batch, 'ledgers'>, store: Pick<Store, 'id' | 'isThere'>): boolean {
+  // One that is not there yet is not made for the question.
+  return ledgers.id !== null && (!store.isThere || ledgers.id !== store.id);
 }
 
 /** Where earlier rows are, when the batch has gone on beside them; most batches have none. */

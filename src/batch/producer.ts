@@ -20,7 +20,9 @@ import type { InputFile } from './input.ts';
 import { readChunks, type Chunk } from './lines.ts';
 import { createOpenChunks, lineBehind, type OpenChunk, type Place } from './open-chunks.ts';
 
-export type EnqueueChunks = (chunks: Pick<Chunk, 'firstLine' | 'text'>[]) => Promise<void>;
+/** `undoneCount`: of its lines, those that are to be sent. The others are in the text, and are done. */
+export type ChunkToSend = Pick<Chunk, 'firstLine' | 'text'> & { undoneCount: number };
+export type EnqueueChunks = (chunks: ChunkToSend[]) => Promise<void>;
 
 export type Producer = {
   /** Runs until every line is enqueued and done, or `signal` aborts. Errors: what reading the input throws. */
@@ -123,20 +125,22 @@ export function createProducer(options: ProducerOptions): Producer {
     sweptAt = performance.now();
     for (const chunk of open.nextUndone(chunksPerSweep)) {
       // In this order: a job that ends between the two questions has set its bits by then.
-      if (!(await options.isLost(chunk.firstLine)) || (await doneOf([chunk])).length > 0) continue;
+      if (!(await options.isLost(chunk.firstLine))) continue;
+      const undoneCount = chunk.requestCount - countDone(await readDone([chunk]), chunk);
+      if (undoneCount === 0) continue;
       chunk.losses += 1;
       if (chunk.losses > mostLosses) throw lostTooOften(chunk);
       log.warn({ batchId: batch.batchId, line: chunk.firstLine }, 'the queue lost a job; enqueued again');
       const again = readChunks(input, { ...limits, fromOffset: chunk.offset, fromLine: chunk.firstLine });
       for await (const { firstLine, text } of again) {
-        await enqueueUnchanged([{ firstLine, text }]);
+        await enqueueUnchanged([{ firstLine, text, undoneCount }]);
         break;
       }
     }
   }
 
   /** Asked after the reading and before the enqueueing: what was read is what the batch was begun with. */
-  async function enqueueUnchanged(chunks: Parameters<EnqueueChunks>[0]): Promise<void> {
+  async function enqueueUnchanged(chunks: ChunkToSend[]): Promise<void> {
     await input.assertUnchanged();
     await options.enqueue(chunks);
   }
@@ -161,16 +165,14 @@ export function createProducer(options: ProducerOptions): Producer {
   }
 
   /** Returns those that have anything left to do. */
-  async function openAll(chunks: Chunk[]): Promise<Chunk[]> {
+  async function openAll(chunks: Chunk[]): Promise<ChunkToSend[]> {
     if (chunks.length === 0) return [];
     const done = await readDone(chunks);
-    return chunks.filter((chunk) => {
-      const { text: _, ...place } = chunk;
-      const doneCount = countDone(done, place);
-      const isWhole = doneCount === place.requestCount;
-      enqueued += place.requestCount - doneCount;
-      open.add(place, isWhole);
-      return !isWhole;
+    return chunks.flatMap(({ text, ...place }) => {
+      const undoneCount = place.requestCount - countDone(done, place);
+      enqueued += undoneCount;
+      open.add(place, undoneCount === 0);
+      return undoneCount === 0 ? [] : [{ firstLine: place.firstLine, text, undoneCount }];
     });
   }
 

@@ -98,11 +98,17 @@ export async function validateInput(input: InputFile, options: ValidationOptions
 
   const duplicates = new LineSet(lines);
   const noun = input.rendered?.kept.format === 'csv' ? 'row' : 'line';
+  const readLine = createLineReader(defaults, inspect);
+  /** The one that is being visited. */
+  let text = '';
   await finder.find(
-    (visit) => readIds(input, createLineReader(defaults, inspect), visit),
+    (visit) => readIds(input, (visited, line) => readLine((text = visited), line), visit),
     ({ customId, line, firstLine }) => {
       duplicates.add(line);
-      const message = `expected another custom_id on each ${noun}, got ${JSON.stringify(customId)} as on ${noun} ${firstLine}`;
+      const place = `${JSON.stringify(customId)} as on ${noun} ${firstLine}`;
+      const isNumbered = customId === String(line) && !('custom_id' in (JSON.parse(text) as object));
+      const given = isNumbered ? `none: ${noun} ${line} is called by its number, ${place}; give it one` : place;
+      const message = `expected another custom_id on each ${noun}, got ${given}`;
       problems.count('duplicate_custom_id', 1);
       problems.keep({ line, field: 'custom_id', code: 'duplicate_custom_id', message, customId });
     },

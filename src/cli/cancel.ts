@@ -46,6 +46,7 @@ Exit codes:
   130  interrupted; the same command goes on`;
 
 const lookEveryMs = 100;
+const looksBeforeSaying = 3;
 
 export function registerCancel(program: Command): void {
   program
@@ -86,17 +87,20 @@ async function cancel(nameOrId: string, options: CancelOptions): Promise<number>
 /** Waits for whoever runs the batch, or does it in its place. */
 async function finish(of: Cancel): Promise<number> {
   const { redis, names } = of.session;
-  for (let hasSaid = false, hasTried = false; ;) {
+  for (let looks = 0, hasTried = false; ;) {
     const batch = await loadBatch(redis.client, names, of.batch.batchId);
     if (!batch || batch.status !== 'cancelling') return report({ ...of, batch: batch ?? of.batch });
     if (await isHeld(redis.client, names, batch.batchId)) {
-      if (!hasSaid) say('The process that runs it writes down the rest.');
-      hasSaid = true;
+      looks += 1;
+      // Not at the first: a process that has just been killed may still be seen.
+      if (looks === looksBeforeSaying) say('The process that runs it writes down the rest.');
       hasTried = false;
       await sleep(lookEveryMs);
       continue;
     }
     if (hasTried) throw resultsMissing(batch);
+    if (looks >= looksBeforeSaying) say('It has ended; this command writes down the rest.');
+    looks = 0;
     hasTried = await finishHere({ ...of, batch });
   }
 }

@@ -14,13 +14,14 @@ import { openRedis } from '../redis/connect.ts';
 import { createNames, type Names } from '../redis/names.ts';
 import { say } from './screen.ts';
 
-/** The batch that is asked for, or why it is not known. */
-export type BatchAsked = { batchId: string } | { unknown: string };
+/** The batch that is asked for, or why it is not known; `known`: ids of the batches that Redis knows. */
+export type BatchAsked = { batchId: string } | { unknown: string; known?: string[] };
 
 export async function drainBeforeReport(config: Config, nameOrId?: string): Promise<BatchAsked> {
   // No embedded Redis has ever run here: nothing waits, and none is started to look.
   if (config.redisUrl === null && !existsSync(path.join(config.dataDir, 'redis'))) {
-    return { unknown: `no batch "${nameOrId}" in ${config.dataDir}; choose where it ran with --data or --redis` };
+    const unknown = `no batch "${nameOrId}" in ${config.dataDir}; choose where it ran with --data or --redis`;
+    return { unknown, known: [] };
   }
   try {
     const log = createLog('silent');
@@ -31,7 +32,8 @@ export async function drainBeforeReport(config: Config, nameOrId?: string): Prom
     return nameOrId === undefined ? { unknown: '' } : await ask(redis.client, names, nameOrId);
   } catch (error) {
     say(`What may still wait in Redis is not in this report: ${messageOf(error)}`);
-    return { unknown: `no batch of the id "${nameOrId}" in the ledger, and Redis, which knows the names, is away` };
+    const unknown = `no batch of the id "${nameOrId}" in the ledger, and Redis, which knows the names, is away`;
+    return { unknown, known: [] };
   }
 }
 
@@ -39,7 +41,7 @@ async function ask(redis: Redis, names: Names, nameOrId: string): Promise<BatchA
   try {
     return await findBatch(redis, names, nameOrId);
   } catch (error) {
-    if (error instanceof AppError && error.code === 'usage') return { unknown: error.message };
-    throw error;
+    if (!(error instanceof AppError) || error.code !== 'usage') throw error;
+    return { unknown: error.message, known: await redis.smembers(names.batches) };
   }
 }

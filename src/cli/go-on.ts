@@ -1,5 +1,6 @@
 /** Running a batch that is set up, from a terminal: what `run`, `resume` and `retry` have in common. */
 import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { answersFileOf, writeAnswersCsv } from '../batch/answers-csv.ts';
 import { isFinished, loadBatch, type BatchRecord } from '../batch/batch.ts';
 import type { InputFile } from '../batch/input.ts';
@@ -24,6 +25,9 @@ import { createProgressView } from './progress-view.ts';
 import { reportLost, reportRun } from './run-report.ts';
 import { say } from './screen.ts';
 import type { Session } from './session.ts';
+
+/** A Redis that is away is not waited for: without it, things are as they were last heard of. */
+const redisPatienceMs = 3000;
 
 export type GoOnOptions = Globals & {
   budget?: number;
@@ -51,13 +55,17 @@ export async function goOn(of: GoOn): Promise<number> {
   const json = options.json ?? false;
   const simulated = options.simulate ?? false;
   if (isFinished(batch) && !of.begin) return sayFinished(of);
-  const prepare = async () => {
+  const prepare = async (assertOurs: () => Promise<void>) => {
     await of.begin?.();
+    isBegun = true;
     const { deadlineMs } = config;
     const budgetNanoUsd = options.budget ?? null;
     await continueBatch({ redis: redis.client, names, budgetNanoUsd, keyring, deadlineMs }, batch);
     const keys = await withOrganisations(redis.client, names, keyring.keys);
+    // A process that slept up to here has nothing to open, and nothing to tell, of a batch that is another's.
+    await assertOurs();
     const reopened = await reopenKeys(redis.client, names, keys);
+    await assertOurs();
     if (reopened.length > 0) say(`Trying again keys that were retired: ${reopened.join(', ')}.`);
     const done = batch.counts.completed + batch.counts.failed;
     if (batch.status === 'cancelling') say(`${batch.name} is being cancelled.`);
@@ -78,9 +86,10 @@ export async function goOn(of: GoOn): Promise<number> {
       });
   const concurrency = options.concurrency === 'auto' ? autoConcurrency(keyring) : options.concurrency;
   let known = batch;
+  let isBegun = false;
   const tellLost = (error: AppError | null) => {
     session.lastWords = null;
-    if (json && (error?.code === 'redis' || error?.code === 'disk')) reportLost(known, error);
+    if (json && error && (isBegun || error.code === 'redis' || error.code === 'disk')) reportLost(known, error);
   };
   session.lastWords = tellLost;
   try {
@@ -106,6 +115,7 @@ export async function goOn(of: GoOn): Promise<number> {
   } catch (error) {
     view.end();
     if (!(error instanceof AppError) || error.code !== 'interrupted') {
+      known = await asItIs(session, known);
       tellLost(operatingErrorOf(error));
       throw error;
     }
@@ -116,6 +126,13 @@ export async function goOn(of: GoOn): Promise<number> {
     session.lastWords = null;
     interrupts.close();
   }
+}
+
+/** What has become of it since it was last heard of: it was paused, or another process has gone on with it. */
+async function asItIs({ redis, names }: Session, known: BatchRecord): Promise<BatchRecord> {
+  const tooLong = sleep(redisPatienceMs, null, { ref: false });
+  const now = await Promise.race([loadBatch(redis.client, names, known.batchId), tooLong]).catch(() => null);
+  return now ?? known;
 }
 
 /** Nothing is sent; what a crash kept from being written down is, unless another process is about to do something. */

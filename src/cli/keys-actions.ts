@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { AppError } from '../errors.ts';
 import { createKeyring, requireKeys, type Key, type Keyring } from '../keys/keyring.ts';
 import { drainKey, readStanding, reopenKeys } from '../keys/standing.ts';
+import { formatCounted } from '../ledger/report.ts';
 import { createClient } from '../provider/client.ts';
 import { retireReasons } from '../provider/outcome.ts';
 import { probeKey, type KeyProbe } from '../provider/probe.ts';
@@ -112,5 +113,5 @@ async function resume({ redis, names }: Session, key: Key): Promise<string> {
 
 async function drain({ redis, names }: Session, key: Key): Promise<string> {
   const { inFlight } = await drainKey(redis.client, names, key.keyId);
-  return `${key.name} is draining; ${inFlight} calls are in flight.`;
+  return `${key.name} is draining; ${formatCounted(inFlight, 'call')} ${inFlight === 1 ? 'is' : 'are'} in flight.`;
 }

@@ -7,7 +7,7 @@ import { otherLedgers } from '../batch/ledgers.ts';
 import { moneyOf, toldNanoUsd, type Spent } from '../batch/spent.ts';
 import { nanoUsdPerUsd } from '../config.ts';
 import { AppError, type AppErrorCode } from '../errors.ts';
-import { formatCost, formatCount } from '../ledger/report.ts';
+import { formatCost, formatCount, formatCounted } from '../ledger/report.ts';
 
 /** As a shell takes it, unquoted. */
 export function nameToType({ name, batchId }: BatchRecord): string {
@@ -54,7 +54,7 @@ export function reportRun(
     say(`  failed: ${codes.map(([code, count]) => `${code} ${formatCount(count)}`).join(', ')}`);
   }
   if (possiblyBilled > 0) {
-    say(`  possibly billed: ${formatCount(possiblyBilled)} calls of which no whole answer came`);
+    say(`  possibly billed: ${formatCounted(possiblyBilled, 'call')} of which no whole answer came`);
   }
   say(`  used      ${tokens}, ${formatCost({ ...ledger, costNanoUsd })}`);
   for (const place of otherLedgers(record)) say(`  ledger    a part is not here; it was in ${place}`);

@@ -5,7 +5,7 @@ import { findBatch, listBatches } from '../batch/find.ts';
 import { isHeld } from '../batch/lease.ts';
 import { describeProgress } from '../batch/progress.ts';
 import { toldNanoUsd } from '../batch/spent.ts';
-import { formatCount, formatUsd } from '../ledger/report.ts';
+import { formatCount, formatCounted, formatUsd } from '../ledger/report.ts';
 import type { Globals } from './main.ts';
 import { nameToType } from './run-report.ts';
 import { configOf, openSession, type Session } from './session.ts';
@@ -97,7 +97,9 @@ function describe(record: BatchRecord, hint: string | null): string {
 
 function cancelledLines(record: BatchRecord): string {
   if (record.status === 'cancelling') return ': nothing more is sent; calls in flight may end';
-  return record.status === 'cancelled' ? `, ${formatCount(record.errorCodes['cancelled'] ?? 0)} lines not sent` : '';
+  return record.status === 'cancelled'
+    ? `, ${formatCounted(record.errorCodes['cancelled'] ?? 0, 'line')} not sent`
+    : '';
 }
 
 function costOf(record: BatchRecord): string {

@@ -86,12 +86,16 @@ async function readRows(file: string, query: UsageQuery) {
   }
 }
 
-/** Redis may have forgotten a batch that the ledger still has under its id. Errors: `usage`. */
+/** Redis may have forgotten a batch, its name with it, that the ledger still has under its id. Errors: `usage`. */
 async function batchIdOf(nameOrId: string, asked: BatchAsked | undefined, file: string | null): Promise<string> {
   if (asked && 'batchId' in asked) return asked.batchId;
   const rows = file === null ? [] : await readRows(file, { by: 'batch' });
   if (rows.some(({ label }) => label === nameOrId)) return nameOrId;
-  throw new AppError('usage', asked?.unknown ?? `no batch "${nameOrId}"`);
+  const known = asked?.known;
+  const hasForgotten = known !== undefined && rows.some(({ label }) => !known.includes(label));
+  const hint =
+    '\nThe ledger has batches by their ids alone: nightshift usage --by batch lists them, and --batch takes one';
+  throw new AppError('usage', `${asked?.unknown ?? `no batch "${nameOrId}"`}${hasForgotten ? hint : ''}`);
 }
 
 function dayOption(name: string, text: string | undefined): string | undefined {

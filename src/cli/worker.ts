@@ -4,10 +4,12 @@ import type { Command } from 'commander';
 import { createKeyring, requireKeys } from '../keys/keyring.ts';
 import { autoConcurrency, startWorkerProcess } from '../../workers/process.ts';
 import { registerKeys } from '../keys/standing.ts';
+import { formatCounted } from '../ledger/report.ts';
 import { createInterrupts } from './interrupts.ts';
 import { watchKeys } from './key-reload.ts';
 import type { Globals } from './main.ts';
 import { parseConcurrency } from './numbers.ts';
+import { say } from './screen.ts';
 import { configOf, openSession } from './session.ts';
 
 type WorkerOptions = Globals & { concurrency: number | 'auto' };
@@ -31,23 +33,21 @@ async function work(options: WorkerOptions): Promise<void> {
   const config = configOf(options, { secrets: true });
   const keyring = createKeyring(config);
   requireKeys(keyring);
-  // A service's log is read by programs.
-  await using session = await openSession({ ...options, logLevel: options.logLevel ?? 'warn' }, config, {
-    waitsForRedis: true,
-  });
-  const say = (text: string) => process.stderr.write(`${text}\n`);
-  const interrupts = createInterrupts(say);
+  await using session = await openSession(options, config, { waitsForRedis: true });
+  // With --log-level a program reads what a service says: all of it, in one form.
+  const isLogged = options.logLevel !== undefined;
+  const tell = isLogged ? (text: string) => session.log.info(text) : say;
+  const interrupts = createInterrupts(tell);
   const concurrency = options.concurrency === 'auto' ? autoConcurrency(keyring) : options.concurrency;
   const worker = await startWorkerProcess({ config, keyring, redis: session.redis, log: session.log, concurrency });
-  say(
-    `Worker ${worker.workerId} on ${session.redis.describe()}: ${keyring.keys.length} keys, ${concurrency} calls at once.`,
-  );
+  const does = `${formatCounted(keyring.keys.length, 'key')}, ${formatCounted(concurrency, 'call')} at once`;
+  tell(`Worker ${worker.workerId} on ${session.redis.describe()}: ${does}.`);
   using _reload = watchKeys({
     globals: options,
     config,
     keyring,
     register: (keys) => registerKeys(session.redis.client, session.names, keys),
-    say,
+    say: isLogged ? (text) => session.log.warn(text) : say,
   });
   interrupts.abort.addEventListener('abort', () => worker.abortCalls(), { once: true });
   // Both may have come while the worker was starting.

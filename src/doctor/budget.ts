@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { nanoUsdPerUsd } from '../config.ts';
-import { formatUsd } from '../ledger/report.ts';
+import { formatCounted, formatUsd } from '../ledger/report.ts';
 import { parseJson } from '../provider/answer.ts';
 import type { Timed } from './asking.ts';
 import { about, type Finding } from './finding.ts';
@@ -39,7 +39,7 @@ export function checkUsage({ key }: Patient, page: Timed): Finding[] {
   const spent = calls.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
   const usd = formatUsd(Math.round(spent * nanoUsdPerUsd));
   const isAll = calls.length < usagePageSize;
-  const evidence = `${isAll ? usd : `at least ${usd}`} this month, in ${isAll ? '' : 'its last '}${calls.length} calls`;
+  const evidence = `${isAll ? usd : `at least ${usd}`} this month, in ${isAll ? '' : 'its last '}${formatCounted(calls.length, 'call')}`;
   if (calls[0]?.status_code !== 402) return [say.ok('the provider reports no refusal for money', evidence)];
   const cure = 'raise the key\u2019s budget (Settings → API Keys), or the organisation\u2019s; then try it with --send';
   return [say.warning('its last call was refused for money', `${evidence}; the last one answered 402`, cure)];

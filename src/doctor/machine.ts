@@ -2,6 +2,7 @@
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import path from 'node:path';
 import { messageOf } from '../errors.ts';
+import { formatCounted } from '../ledger/report.ts';
 import { openLedgerFile } from '../ledger/sqlite-file.ts';
 import { about, type Finding } from './finding.ts';
 
@@ -68,7 +69,7 @@ export function checkLedger(dataDir: string): Finding {
     const database = openLedgerFile(file);
     try {
       const rows = Number(database.prepare('select count(*) as rows from ledger').get()?.['rows']);
-      return say.ok(`the ledger opens: ${rows} rows`, file);
+      return say.ok(`the ledger opens: ${formatCounted(rows, 'row')}`, file);
     } finally {
       database.close();
     }

@@ -68,6 +68,11 @@ export async function readAnnounced(redis: Redis, names: Names): Promise<(Announ
   return [...keys.values()];
 }
 
+/** As its worker calls it. */
+export async function nameOf(redis: Redis, names: Names, keyId: string): Promise<string> {
+  return (await redis.hget(names.key(keyId), 'name')) ?? keyId;
+}
+
 /** These keys, and those of their organisations that live workers have announced: what closed them closed all. */
 export async function withOrganisations(
   redis: Redis,
@@ -79,9 +84,6 @@ export async function withOrganisations(
     ({ keyId, org, provider }) =>
       keys.every((key) => key.keyId !== keyId) && keys.some((key) => key.org === org && key.provider.name === provider),
   );
-  const named = others.map(async ({ keyId }) => ({
-    keyId,
-    name: (await redis.hget(names.key(keyId), 'name')) ?? keyId,
-  }));
+  const named = others.map(async ({ keyId }) => ({ keyId, name: await nameOf(redis, names, keyId) }));
   return [...keys, ...(await Promise.all(named))];
 }

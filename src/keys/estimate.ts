@@ -9,7 +9,12 @@ import type { Price } from '../config.ts';
 import type { RequestSize } from '../provider/request-size.ts';
 import { costOf, type Usage } from '../provider/usage.ts';
 
-export type Estimate = { tokens: number; costNanoUsd: number };
+export type Estimate = {
+  tokens: number;
+  costNanoUsd: number;
+  /** Of them, what is no mere guess: where a request names no `max_tokens`, and no limit counts them, its prompt alone. */
+  leastTokens: number;
+};
 
 export type Estimator = {
   estimate: (model: string, size: RequestSize, about: ModelFacts) => Estimate;
@@ -19,6 +24,8 @@ export type Estimator = {
 export type ModelFacts = {
   price: Price | null;
   contextLength: number | null;
+  /** The key's limit; null: none, or unknown. */
+  tpm: number | null;
   /** OpenAI's limit counts the `max_tokens` asked for; the default is what is really used. */
   tpmCounts: 'used' | 'requested';
 };
@@ -58,8 +65,12 @@ export function createEstimator(): Estimator {
       const most = size.maxTokens ?? Math.min(room, assumedMaxTokens);
       const known = learnt !== undefined && learnt.seen >= knownAfter && about.tpmCounts === 'used';
       const ofAll = (tokens: number) => Math.min(mostCompletionTokens, tokens * size.choices);
+      const tokens = prompt + ofAll(known ? Math.min(most, learnt.high) : most);
+      const leastTokens = size.maxTokens === null && about.tpmCounts === 'used' ? prompt : tokens;
       return {
-        tokens: prompt + ofAll(known ? Math.min(most, learnt.high) : most),
+        // For a guess no request is too large: such a one has the window to itself.
+        tokens: Math.max(leastTokens, Math.min(tokens, about.tpm ?? tokens)),
+        leastTokens,
         costNanoUsd: about.price ? costOf(about.price, prompt, ofAll(most)) : 0,
       };
     },
@@ -86,6 +97,18 @@ export function createEstimator(): Estimator {
         learnt.high = sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * highQuantile))] ?? 0;
       }
     },
+  };
+}
+
+/**
+ * What is asked of all candidates at once: the most that any of them needs. Only a guess gives way to the least limit of
+ * those that have the room: else the only key that works could be too small for what was guessed for another.
+ */
+export function needOf(estimates: (Estimate & Pick<ModelFacts, 'tpm'>)[]): Pick<Estimate, 'tokens' | 'costNanoUsd'> {
+  const room = Math.min(...estimates.flatMap(({ tokens, tpm }) => (tpm !== null && tokens <= tpm ? [tpm] : [])));
+  return {
+    tokens: Math.max(...estimates.map(({ tokens, leastTokens }) => Math.max(leastTokens, Math.min(tokens, room)))),
+    costNanoUsd: Math.max(...estimates.map(({ costNanoUsd }) => costNanoUsd)),
   };
 }
 

@@ -11,6 +11,7 @@
 --           unknown                   true: the caller is not the sender; the sender died
 --           tokens, cost              real usage; absent: the window keeps its estimate, and no money is spent
 --           unsure                    true: nobody told the cost, and there may be one: what was reserved is spent
+--           assumed                   what is spent and unsure where no cost is told of a call that has no intent
 --           unanswered                true: sent, and no whole answer came: possibly billed
 --           count                     true: this attempt is one of the line's attempts
 --           act                       what happens to keys: { kind = 'ok' | 'neutral' | 'ceiling' }
@@ -240,7 +241,9 @@ for n, item in ipairs(ask.items) do
     ended = endLine(item)
     if ended == 1 and item.attempt and settled == 0 then
       settled = 1
-      bookMoney(item, KEYS[firstKey + item.key], 0, item.cost or 0)
+      local assumed = not item.cost and item.assumed or 0
+      bookMoney(item, KEYS[firstKey + item.key], 0, item.cost or assumed)
+      add(batchHash(item), 'unsure', assumed)
       book(item)
     end
   elseif item.count then

@@ -33,6 +33,8 @@ export type Call = {
   costNanoUsd: number | null;
   /** Where that is null: there may be a cost all the same, so what was reserved for it is spent. */
   mayHaveCost?: boolean;
+  /** Where it is null, and nothing is reserved for the call (any more): what is spent, unsure, with the line's end. */
+  assumedNanoUsd?: number;
   /** It was sent, and no whole answer came: counted as possibly billed. */
   isUnanswered?: boolean;
   /** One of the line's attempts? */
@@ -98,6 +100,7 @@ export function createSettle(options: { redis: Redis; names: Names; now?: () => 
         tokens: call.tokens ?? undefined,
         cost: call.costNanoUsd ?? undefined,
         unsure: call.mayHaveCost,
+        assumed: call.assumedNanoUsd,
         unanswered: call.isUnanswered,
         count: call.countsAsAttempt,
         act: shapeAct(call.act, (keyId) => keys.indexOf(keyId)),

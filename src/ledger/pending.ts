@@ -16,7 +16,8 @@ export async function drainPending(options: { redis: Redis; names: Names; log: L
   const store = openSqliteLedger(file);
   try {
     for (const { batchId, ledgerId } of waiting) {
-      if (ledgerId === store.id) await createLedgerDrain({ redis, names, batchId, store, log }).flush();
+      if (store.isThere && ledgerId === store.id)
+        await createLedgerDrain({ redis, names, batchId, store, log }).flush();
     }
   } finally {
     await store.close();

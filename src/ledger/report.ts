@@ -27,6 +27,11 @@ export function formatCount(count: number | bigint): string {
   return groupThousands(String(count));
 }
 
+/** `1 call`, `1,234 calls`: for nouns that take an s. */
+export function formatCounted(count: number, noun: string): string {
+  return `${formatCount(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 /** `850 ms`, `12.3 s`, `4 min 05 s`, `2 h 03 min`, `3 d 04 h` */
 export function formatDuration(durationMs: number): string {
   const wholeMs = Math.round(durationMs);

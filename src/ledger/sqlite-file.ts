@@ -3,11 +3,12 @@
  * codes. Which rows are in it is sqlite.ts's business.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import type * as sqlite from 'node:sqlite';
 import type { DatabaseSync } from 'node:sqlite';
 import { AppError, messageOf } from '../errors.ts';
+import { makeDirectory } from '../make-directory.ts';
 
 /** Another process's transaction is one chunk of the drain or one migration: milliseconds. This is a sick disk. */
 const busyTimeoutMs = 10_000;
@@ -33,11 +34,12 @@ const resultCodes = {
  * disk is at fault, `config` where a newer nightshift has written it.
  */
 export function openLedgerFile(file: string): DatabaseSync {
+  const directory = path.dirname(file);
   try {
-    mkdirSync(path.dirname(file), { recursive: true });
+    makeDirectory(directory);
   } catch (cause) {
-    const message = `cannot create the directory of the ledger ${file}: ${messageOf(cause)}; choose another with --data`;
-    throw new AppError('disk', message, { cause });
+    const message = `cannot create the directory ${directory} for the ledger: ${messageOf(cause)}`;
+    throw new AppError('disk', `${message}; choose another with --data`, { cause });
   }
   let database: DatabaseSync | undefined;
   try {
@@ -53,6 +55,18 @@ export function openLedgerFile(file: string): DatabaseSync {
   } catch (error) {
     database?.close();
     throw explainSqliteError(file, error);
+  }
+}
+
+/** Whether this user may make it and its directory, as far as their rights tell. */
+export function canMakeLedger(file: string): boolean {
+  let at = path.dirname(path.resolve(file));
+  while (!existsSync(at) && at !== path.dirname(at)) at = path.dirname(at);
+  try {
+    accessSync(at, constants.W_OK | constants.X_OK);
+    return statSync(at).isDirectory();
+  } catch {
+    return false;
   }
 }
 

@@ -3,11 +3,12 @@
  * processes. SQLite answers synchronously; the interface does not, so that callers fit any store.
  */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite';
 import { AppError } from '../errors.ts';
 import { ledgerOutcomes, type LedgerEntry, type LedgerOutcome } from './entry.ts';
-import { explainSqliteError, inTransaction, openLedgerFile } from './sqlite-file.ts';
+import { canMakeLedger, explainSqliteError, inTransaction, openLedgerFile } from './sqlite-file.ts';
 import type { BatchSummary, LedgerStore, Totals, UsageGrouping, UsageQuery, UsageRow } from './store.ts';
 
 type Row = Record<string, SQLOutputValue>;
@@ -68,30 +69,48 @@ const groupings: Record<UsageGrouping, { label: string; groupBy: string }> = {
   batch: { label: 'batch_id', groupBy: 'batch_id' },
 };
 
-/** Opens or creates the ledger in `file`. Errors: AppError `disk` or `config`, naming the file and the cure. */
+/**
+ * Opens the ledger in `file`, or makes it when it is first needed: a command that is refused leaves none behind. Errors:
+ * AppError `disk` or `config`, naming the file and the cure; at once also where none can be made.
+ */
 export function openSqliteLedger(file: string): LedgerStore {
-  const database = openLedgerFile(file);
-  const insert = database.prepare(insertSql);
+  let opened: ReturnType<typeof openTable> | null = null;
+  const open = () => (opened ??= openTable(file));
+  if (existsSync(file) || !canMakeLedger(file)) open();
   return {
-    id: String(database.prepare('select id from identity').get()?.['id']),
+    get id() {
+      return open().id;
+    },
+    get isThere() {
+      return opened !== null || existsSync(file);
+    },
     directory: path.dirname(path.resolve(file)),
     async insert(entries) {
       if (entries.length === 0) return;
+      const { database, insert } = open();
       inTransaction(file, database, 'immediate', () => {
         for (const entry of entries) insert.run(...columnValues.map((value) => value(entry)));
       });
     },
     async usage(query) {
+      const { database } = open();
       return readOr(file, () => readUsage(database, query));
     },
     async batchSummary(batchId) {
       // One transaction: the parts of the summary tell of the same moment.
+      const { database } = open();
       return inTransaction(file, database, 'deferred', () => readBatchSummary(database, batchId));
     },
     async close() {
-      if (database.isOpen) database.close();
+      if (opened?.database.isOpen) opened.database.close();
     },
   };
+}
+
+function openTable(file: string) {
+  const database = openLedgerFile(file);
+  const id = String(database.prepare('select id from identity').get()?.['id']);
+  return { database, id, insert: database.prepare(insertSql) };
 }
 
 function readOr<T>(file: string, read: () => T): T {

@@ -58,6 +58,8 @@ export type BatchSummary = Totals & {
 export type LedgerStore = {
   /** This ledger's own, for ever: batches carry it, so that several ledgers can share a Redis. */
   readonly id: string;
+  /** False: it is made by the first question for its id or its rows. Until then no batch has it for its ledger. */
+  readonly isThere: boolean;
   /** The data directory that it is in, absolute: for who looks for it. */
   readonly directory: string;
   /**

@@ -25,7 +25,7 @@ export type Profile = {
   mostRpm: number | null;
   /** Usage comes with every stream (PrivateMind), or only when it is asked for (OpenAI). */
   streamsUsageUnasked: boolean;
-  /** The next time an organisation's budget starts anew, Unix ms; null when unknown. */
+  /** When to try again an organisation whose budget is exhausted now, Unix ms; null when unknown. */
   orgBudgetResetMs: (nowMs: number) => number | null;
 };
 
@@ -96,12 +96,27 @@ export function profileOf(kind: ProviderKind): Profile {
   return profiles[kind];
 }
 
+/**
+ * A provider resets its budgets by its own clock, or by a job that takes its time: right after the boundary they may still
+ * be those of before. So long after it, another try is worth it; who is refused then has spent the new budget.
+ */
+const resetTakesMs = 5 * 60_000;
+
+/** When a daily budget that is exhausted now is refilled. */
 export function nextDayMs(nowMs: number): number {
   const now = new Date(nowMs);
-  return Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), now.getUTCDate() + 1);
+  const startOf = (date: number) => Date.UTC(now.getUTCFullYear(), now.getUTCMonth(), date);
+  return refilledMs(nowMs, startOf(now.getUTCDate()), startOf(now.getUTCDate() + 1));
 }
 
+/** When a monthly budget that is exhausted now is refilled. */
 export function nextMonthMs(nowMs: number): number {
   const now = new Date(nowMs);
-  return Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1);
+  const startOf = (month: number) => Date.UTC(now.getUTCFullYear(), month, 1);
+  return refilledMs(nowMs, startOf(now.getUTCMonth()), startOf(now.getUTCMonth() + 1));
+}
+
+function refilledMs(nowMs: number, lastMs: number, nextMs: number): number {
+  const isDoneMs = lastMs + resetTakesMs;
+  return nowMs < isDoneMs ? isDoneMs : nextMs;
 }

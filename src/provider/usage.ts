@@ -38,6 +38,8 @@ const usageShape = z.object({
   }),
 });
 
+type Told = Partial<z.infer<typeof usageShape>['usage']>;
+
 /** USD per million tokens is nano USD per thousandth of a token: × 1000 gives nano USD per token. */
 const nanoUsdPerTokenAtOneUsdPerMTok = nanoUsdPerUsd / 1e6;
 
@@ -54,11 +56,13 @@ export type PriceSources = {
   configured: Price | null;
 };
 
-/** Reads `usage` of a completion; prices are those of the model that answered, where known. */
+/**
+ * Reads `usage` of a completion; prices are those of the model that answered, where known. A cost that the provider names
+ * beside it holds without `usage`, too.
+ */
 export function usageOf(json: unknown, prices: PriceSources): Usage {
   const parsed = usageShape.safeParse(json);
-  if (!parsed.success) return noUsage;
-  const { usage } = parsed.data;
+  const usage: Told = parsed.success ? parsed.data.usage : {};
   const inputTokens = usage.prompt_tokens ?? null;
   const outputTokens = usage.completion_tokens ?? null;
   const tokens = {

@@ -113,7 +113,8 @@ async function createHandle(
       });
     },
     onBack() {
-      if (isLost) log.info({ redis: shown }, 'Redis connection is back');
+      // As loud as its loss: who was told of that waits for this.
+      if (isLost) log.warn({ redis: shown }, 'Redis connection is back');
       isLost = false;
       clearTimeout(patience);
       patience = undefined;

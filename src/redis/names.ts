@@ -53,6 +53,8 @@ export function createNames(namespace: string) {
     results: (batchId: string) => `${tag}:batch:${batchId}:results`,
     /** String with expiry: the process that produces and collects this batch. */
     lease: (batchId: string) => `${tag}:batch:${batchId}:lease`,
+    /** String with expiry: who took that lease last, and the how manieth it was. */
+    lastHolder: (batchId: string) => `${tag}:batch:${batchId}:holder`,
     /** Stream: a batch's ledger entries on their way to SQL. */
     ledger: (batchId: string) => `${tag}:batch:${batchId}:ledger`,
     /** Stream: ledger entries that could not be read, kept for a person to look at. */

@@ -3,7 +3,7 @@
  * connections to other nodes while ours is gone, so the Cluster itself is asked whether it is whole.
  */
 import type { Cluster } from 'ioredis';
-import { messageOf } from '../errors.ts';
+import { messageOf, systemErrorCode } from '../errors.ts';
 import type { Redis } from './client.ts';
 
 export type OutageEvents = {
@@ -19,12 +19,18 @@ const clusterLookEveryMs = 1_000;
 export function watchConnection(client: Redis): WatchOutage {
   return ({ onAway, onBack }) => {
     let lastError = '';
-    const onError = (error: Error) => (lastError = messageOf(error));
-    const onClose = () => onAway(lastError);
+    // An error of several addresses (localhost) has a code and no message.
+    const onError = (error: Error) => (lastError = messageOf(error) || systemErrorCode(error) || error.name);
+    // A server that is killed ends its connections without an error.
+    const onClose = () => onAway(lastError || 'it closed the connection');
+    const onReady = () => {
+      lastError = '';
+      onBack();
+    };
     // Sentinels that do not answer are an error without an end of a connection.
-    client.on('error', onError).on('close', onClose).on('ready', onBack);
+    client.on('error', onError).on('close', onClose).on('ready', onReady);
     return {
-      [Symbol.dispose]: () => void client.off('error', onError).off('close', onClose).off('ready', onBack),
+      [Symbol.dispose]: () => void client.off('error', onError).off('close', onClose).off('ready', onReady),
     };
   };
 }

@@ -22,7 +22,7 @@ try {
     names,
     batchId,
     files: record,
-    leaseToken,
+    lease: { token: leaseToken, epoch: 1 },
     commit: record.collected,
   });
   process.stdout.write('open\n');

@@ -189,7 +189,11 @@ describe('a collector that lost its lease', () => {
     await batch.add(numbered(4, 9));
     await client.del(names.lease(batch.batchId));
     // What it knows to be next was trimmed; what is next now belongs somewhere else.
-    expect(await refusalOf(asleep.assertOurs())).toMatchObject({ code: 'redis' });
+    const refusal = { code: 'usage', message: /another process took .* \(process 2 on host\)/ };
+    expect(await refusalOf(asleep.assertOurs())).toMatchObject(refusal);
+    expect(await refusalOf(asleep.collectOnce(0))).toMatchObject(refusal);
+    // Nor where Redis has forgotten who that was.
+    await client.del(names.lastHolder(batch.batchId));
     expect(await refusalOf(asleep.collectOnce(0))).toMatchObject({ code: 'redis' });
     expect(await batch.files()).toEqual(expectedFiles(numbered(8)));
     await collectAll(await batch.collector('host 3 last'));

@@ -25,6 +25,14 @@ async function take(batchId: string, timing?: LeaseTiming): Promise<Lease> {
 
 const isLost = async (lease: Lease) => (await Promise.race([lease.lost.then(() => 'lost'), client.ping()])) === 'lost';
 
+/** Another process has the batch and leaves it, within one step of Redis. Resolves with the words that name it. */
+async function meanwhile(batchId: string): Promise<RegExp> {
+  const [epoch = 0] = String(await client.get(names.lastHolder(batchId))).split(' ');
+  const last = `${Number(epoch) + 1} elsewhere 7 0123456789abcdef`;
+  await client.multi().del(names.lease(batchId)).set(names.lastHolder(batchId), last).exec();
+  return /another process took batch_\d+ over \(process 7 on elsewhere\)/;
+}
+
 /** A PID namespace of its own, as a container has, under the same host name. */
 const isolated = ['unshare', '--pid', '--fork', '--mount-proc', '--kill-child'];
 const canIsolate = spawnSync('unshare', [...isolated.slice(1), 'true']).status === 0;
@@ -50,6 +58,18 @@ describe('the lease on a batch', () => {
       message: expect.stringContaining(`${batchId} is already running (process ${child.pid} on ${hostname()})`),
     });
     expect(await client.get(names.lease(batchId))).toBe(token);
+  });
+
+  it('is refused with the batch\u2019s name, and with what to do if its holder is dead or hangs', async () => {
+    const batchId = newId();
+    onTestFinished(async () => void (await client.del(names.batch(batchId))));
+    await client.hset(names.batch(batchId), { name: 'prompts' });
+    await take(batchId);
+    const us = `(process ${process.pid} on ${hostname()})`;
+    const cure = 'if that process is dead or hangs, the same command works once it has been silent for 15 seconds';
+    await expect(takeLease(client, names, batchId)).rejects.toMatchObject({
+      message: `prompts (${batchId}) is already running ${us}; see it with: nightshift status; ${cure}`,
+    });
   });
 
   it('is refused to a second run in this process', async () => {
@@ -179,6 +199,28 @@ describe('a lease that is held', () => {
     const batchId = newId();
     const lease = await take(batchId, quick);
     await client.del(names.lease(batchId));
+    await waitFor(async () => (await client.get(names.lease(batchId))) === lease.token);
+    expect(await isLost(lease)).toBe(false);
+  });
+
+  it('is lost when somebody else has had it meanwhile, though it is free now', async () => {
+    const batchId = newId();
+    const lease = await take(batchId, quick);
+    // As a process that does not run: its lease runs out, another has the batch and leaves.
+    const theirs = await meanwhile(batchId);
+    await lease.lost;
+    await expect(lease.assertOurs()).rejects.toMatchObject({ code: 'usage', message: theirs });
+    expect(await client.exists(names.lease(batchId))).toBe(0);
+  });
+
+  it('is not lost to a Redis that was restarted with older data', async () => {
+    const batchId = newId();
+    const earlier = await takeLease(client, names, batchId);
+    const older = await client.get(names.lastHolder(batchId));
+    await earlier.release();
+    const lease = await take(batchId, quick);
+    await client.multi().del(names.lease(batchId)).set(names.lastHolder(batchId), String(older)).exec();
+    await lease.assertOurs();
     await waitFor(async () => (await client.get(names.lease(batchId))) === lease.token);
     expect(await isLost(lease)).toBe(false);
   });

@@ -298,6 +298,31 @@ describe('what is done already', () => {
     expect(running.chunks).toEqual([1, 196, 331, 396]);
     expect((await setup.batch.record()).lowWater).toMatchObject({ line: 401, requests: 400 });
   });
+
+  it('is not counted among the lines that a chunk has to send, nor are blank ones', async () => {
+    const lines = linesOf(25);
+    lines[5] = null;
+    const setup = await setUp(lines);
+    for (const line of [1, 2, 4, 5, 7, 11, 12, 13, 14, 15]) await setup.batch.end(line);
+    const counts: [number, number][] = [];
+    const lost = new Set([1]);
+    const running = await start(setup, {
+      sweepEveryMs: 0,
+      isLost: (firstLine) => Promise.resolve(lost.delete(firstLine)),
+      async enqueue(chunks) {
+        for (const { firstLine, undoneCount } of chunks) counts.push([firstLine, undoneCount]);
+      },
+    });
+    await waitFor(() => counts.length === 5, { what: 'four chunks are enqueued, and the lost one again' });
+    expect(counts).toEqual([
+      [1, 1],
+      [6, 3],
+      [16, 5],
+      [21, 5],
+      [1, 1],
+    ]);
+    await running.stop();
+  });
 });
 
 describe('an abort', () => {

@@ -88,6 +88,19 @@ describe('validateInput', () => {
   it('knows that a line number is the custom_id of a line that has none', async () => {
     const { problems } = await validate([{ prompt: 'a', custom_id: '2' }, { prompt: 'b' }]);
     expect(problems).toMatchObject([{ line: 2, customId: '2', code: 'duplicate_custom_id' }]);
+    expect(problems[0]?.message).toBe(
+      'expected another custom_id on each line, got none: line 2 is called by its number, "2" as on line 1; give it one',
+    );
+  });
+
+  it('says of a line number that is a custom_id only where the line itself has one, that it is repeated', async () => {
+    const { problems } = await validate([
+      { prompt: 'a', custom_id: '2' },
+      { prompt: 'b', custom_id: '2' },
+    ]);
+    expect(problems.map(({ message }) => message)).toEqual([
+      'expected another custom_id on each line, got "2" as on line 1',
+    ]);
   });
 
   it('lets the good line with a custom_id stand where only a bad one had it before', async () => {

@@ -67,7 +67,12 @@ export async function createBatchWorld(
     for (const { to, text } of results) pipeline.xadd(names.results(batchId), '*', 't', to, 'l', '1', 'r', text);
     await pipeline.exec();
   }
-  const lease = async (token: string) => void (await client.set(names.lease(batchId), token));
+  let epoch = 0;
+  const lease = async (token: string) => {
+    epoch += 1;
+    const last = `${epoch} ${token}`;
+    await client.multi().set(names.lease(batchId), token).set(names.lastHolder(batchId), last).exec();
+  };
   return {
     batchId,
     record,
@@ -87,7 +92,7 @@ export async function createBatchWorld(
         names,
         batchId,
         files: { outputFile, errorFile },
-        leaseToken: token,
+        lease: { token, epoch },
         commit: collected,
       });
       onTestFinished(() => collector.close().catch(() => {}));

@@ -52,7 +52,7 @@ test('a full disk in the output directory stops the run; with room again the sam
   // Room for some hundred of the answers.
   writeFileSync(ballast, Buffer.alloc(416 * 1024));
   const full = await world.nightshift([...run, '--json']);
-  expect(summaryOf(full)).toMatchObject({ status: 'in_progress', stoppedBy: { code: 'disk' } });
+  expect(summaryOf(full)).toMatchObject({ status: 'paused', stoppedBy: { code: 'disk' } });
   expectFailure(
     { ...full, stdout: '' },
     5,

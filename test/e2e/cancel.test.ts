@@ -132,6 +132,7 @@ test('a run that is killed while it cancels is replaced by the command that wait
   await running.kill('SIGKILL');
   const cancelled = await endOf(cancelling);
   expectExit(cancelled, 0);
+  expect(cancelled.stderr).toMatch(/The process that runs it.*\nIt has ended; this command writes down the rest\./);
   // Nobody will ever see the answers to those calls.
   expect(summaryOf(cancelled)).toMatchObject({ status: 'cancelled', possiblyBilled: 20 });
   expect(expectCancelled(world, ids)).toMatchObject({ completed: 30, failed: 170 });

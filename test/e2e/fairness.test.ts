@@ -1,4 +1,5 @@
 /** Several batches at once on one key. What each got is counted by its lines, how long it took by the calls meanwhile. */
+import { readFileSync, writeFileSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import { expect, onTestFinished, test } from 'vitest';
 import { listBatches } from '../../src/batch/find.ts';
@@ -40,8 +41,8 @@ async function createSite(): Promise<Site> {
   };
 }
 
-async function startWorker(world: World): Promise<void> {
-  const worker = world.start(['worker', '--concurrency', '400']);
+async function startWorker(world: World, concurrency = 400): Promise<void> {
+  const worker = world.start(['worker', '--concurrency', String(concurrency)]);
   await worker.waitForOutput(/Worker .* calls at once/);
 }
 
@@ -66,6 +67,30 @@ test('a small batch beside a large one is through after about a window', async (
   expect(site.truth().totals.calls - before).toBeLessThanOrEqual(3 * rpm);
   expectExit(await endOf(small), 0);
   readResults(site, ids, 'small');
+});
+
+/** As a batch is whose other lines are done: a job of twenty-five lines has one that is to be sent. */
+function writeScattered(site: Site, count: number): string[] {
+  const ids = writeInput(site, { count, name: 'scattered.jsonl' });
+  const file = site.file('scattered.jsonl');
+  writeFileSync(file, readFileSync(file, 'utf8').replaceAll('\n', '\n'.repeat(25)));
+  return ids;
+}
+
+test('a small batch of scattered lines gets as many calls as its neighbour, on a worker of few places', async () => {
+  const site = await createSite();
+  await startWorker(site, 50);
+  await beginLarge(site, '--no-worker');
+  const ids = writeScattered(site, 53);
+  const scattered = await site.begin('scattered', '--no-worker');
+  const before = site.truth().totals.calls;
+  await waitFor(async () => (await site.done('scattered')) === ids.length, {
+    timeoutMs: 60_000,
+    what: 'it is through',
+  });
+  expect(site.truth().totals.calls - before).toBeLessThanOrEqual(3 * rpm);
+  expectExit(await endOf(scattered), 0);
+  readResults(site, ids, 'scattered');
 });
 
 test('two large batches, each run by its own process, share about evenly', async () => {

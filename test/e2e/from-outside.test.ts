@@ -1,5 +1,7 @@
 /** What other commands say of a batch: that nobody runs it, what it has spent, and why it cannot go on. */
+import { Redis } from 'ioredis';
 import { expect, test } from 'vitest';
+import { startRedisServer } from '../support/redis-server.ts';
 import { waitFor } from '../support/wait.ts';
 import { testRedis } from '../support/redis.ts';
 import { createPlace } from './place.ts';
@@ -38,6 +40,21 @@ test('status tells a batch that a process runs from one whose process was killed
   const unknown = await usage('tomorrow');
   expect(unknown).toMatchObject({ code: 2, stdout: '' });
   expect(unknown.stderr).toBe('nightshift: no batch "tomorrow"; the latest: tonight\n');
+});
+
+test('usage says of a batch that Redis has lost how the ledger, which still has it, is asked', async () => {
+  await using server = await startRedisServer();
+  const place = await createWorld({ redisUrl: server.url });
+  writeInput(place, { count: 3 });
+  const { batchId } = summaryOf(await place.nightshift(['run', 'in.jsonl', '--out', 'out', '--json']));
+  const client = new Redis(server.url);
+  await client.flushall();
+  client.disconnect();
+  const lost = await place.nightshift(['usage', '--batch', 'in']);
+  expectExit(lost, 2);
+  expect(lost.stderr).toMatch(/^nightshift: no batch "in", nor any other\nThe ledger .*usage --by batch lists them/);
+  expect((await place.nightshift(['usage', '--by', 'batch'])).stdout).toContain(batchId);
+  expect((await place.nightshift(['usage', '--batch', batchId])).stdout).toMatch(/Total +3 /);
 });
 
 test('a batch whose keys a person has drained says how they send again, and then goes on', async () => {

@@ -131,7 +131,10 @@ test('a run that was taken over leaves the manifest to the process that has the 
   await client.set(names.lease(batchId), 'elsewhere 1 0123456789abcdef');
   const ended = await endOf(running);
   expectExit(ended, 2);
-  expect(ended.stderr).toContain(`another process took ${batchId} over`);
+  const cause = `another process took ${batchId} over (process 1 on elsewhere)`;
+  expect(ended.stderr).toContain(cause);
+  const stoppedBy = { code: 'usage', cause: expect.stringContaining(cause) };
+  expect(summaryOf(ended)).toMatchObject({ batchId, status: 'in_progress', stoppedBy });
   expect(readFileSync(world.file('out/in.manifest.json'), 'utf8')).toBe(manifest);
   expect(await client.get(names.lease(batchId))).toBe('elsewhere 1 0123456789abcdef');
 });

@@ -31,6 +31,16 @@ test('tokens are set aside for every choice that a request asks for', async () =
   expect(place.truth().totals.calls).toBe(0);
 });
 
+test('nothing is too large for what its answers are only guessed to come to', async () => {
+  const place = await placeOfChoices(40_000);
+  const ids = writeLines(
+    place,
+    plainLines(1, model).map((line) => ({ ...line, body: { max_tokens: undefined, n: 10 } })),
+  );
+  expectExit(await place.nightshift(run), 0);
+  expect(readResults(place, ids).errors).toEqual([]);
+});
+
 test('an inline picture takes nothing of a limit on tokens', async () => {
   const place = await createPlace({ providers: { privatemind: { keys: [{ name: 'a', tpm: 200_000 }] } } });
   const url = `data:image/png;base64,${'iVBORw0K'.repeat(75_000)}`;

@@ -30,15 +30,15 @@ function createSite() {
   return {
     names,
     queue,
-    /** A batch, and a function that enqueues its next chunks. */
+    /** A batch, and a function that enqueues its next chunks, in each of which so many lines are to be sent. */
     begin: (name: string, priority: Priority = 'normal') => {
       const batchId = newBatchId();
       named.set(batchId, name);
       const turns = createTurns(redis.client, names, queue, priority);
       let line = 1;
-      return async (chunks: number) => {
+      return async (chunks: number, linesEach = 25) => {
         const payloads = Array.from({ length: chunks }, () => ({ batchId, firstLine: line++, text: '{}' }));
-        await enqueue(queue, payloads, turns);
+        await enqueue(queue, payloads, await turns.take(payloads.map(() => linesEach)));
       };
     },
     /** Whose jobs come next. */
@@ -73,6 +73,22 @@ test('the chunks of batches take turns, however many of the first one were there
   const served = await serve(60);
   expect(countOf(served, 'other')).toBeGreaterThanOrEqual(29);
   expect(countOf(served, 'large')).toBeGreaterThanOrEqual(29);
+});
+
+test('the lines of batches take turns, however few of them are to be sent in a chunk', async () => {
+  const { begin, serve } = createSite();
+  await begin('large')(100);
+  await serve(30);
+  // As where 53 lines that lie scattered over a file are tried again.
+  const scattered = begin('scattered');
+  await scattered(20, 1);
+  await scattered(33, 1);
+  await begin('halves')(20, 12);
+  // Three turns of each: 75 lines of the full chunks, and as many as begin in them of the others.
+  const served = await serve(3 + 53 + 7);
+  expect(countOf(served, 'large')).toBe(3);
+  expect(countOf(served, 'scattered')).toBe(53);
+  expect(countOf(served, 'halves')).toBe(7);
 });
 
 test('a batch that was idle gets no turns for the time that it was', async () => {

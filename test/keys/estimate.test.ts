@@ -1,10 +1,10 @@
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createEstimator, type Estimator, type ModelFacts } from '../../src/keys/estimate.ts';
+import { createEstimator, needOf, type Estimator, type ModelFacts } from '../../src/keys/estimate.ts';
 import type { RequestSize } from '../../src/provider/request-size.ts';
 import { noUsage } from '../../src/provider/usage.ts';
 
-const facts: ModelFacts = { price: null, contextLength: null, tpmCounts: 'used' };
+const facts: ModelFacts = { price: null, contextLength: null, tpm: null, tpmCounts: 'used' };
 const usage = (inputTokens: number | null, outputTokens: number | null) => ({ ...noUsage, inputTokens, outputTokens });
 const size: RequestSize = {
   textChars: 1000,
@@ -51,6 +51,50 @@ test.each([
   { name: 'nothing for nothing', size: { ...size, textChars: 0, maxTokens: 0 }, facts, tokens: 0 },
 ])('an unknown model is estimated cautiously: $name', ({ size: of, facts: about, tokens }) => {
   expect(createEstimator().estimate('m', of, about).tokens).toBe(tokens);
+});
+
+test.each([
+  { name: 'the limit on tokens, where the request does not say', more: { choices: 10 }, about: {}, tokens: 40_000 },
+  { name: 'its prompt, where that alone is too large', more: { textChars: 90_000 }, about: {}, tokens: 45_000 },
+  { name: 'what the request itself says', more: { maxTokens: 5000, choices: 10 }, about: {}, tokens: 50_500 },
+  {
+    name: 'what a limit demands that counts what is requested',
+    more: { choices: 10 },
+    about: { tpmCounts: 'requested' as const },
+    tokens: 500 + 10 * 4096,
+  },
+])('an answer of unknown length is taken for no more than $name', ({ more, about, tokens }) => {
+  const of = { ...size, maxTokens: null, ...more };
+  expect(createEstimator().estimate('m', of, { ...facts, tpm: 40_000, ...about }).tokens).toBe(tokens);
+});
+
+test('nor do long answers of others make a request too large that does not say how long its own may be', () => {
+  const estimator = createEstimator();
+  learnMany(
+    estimator,
+    Array.from({ length: 20 }, () => 5000),
+  );
+  const about = { ...facts, tpm: 40_000 };
+  expect(estimator.estimate('m', { ...size, maxTokens: null, choices: 10 }, about).tokens).toBe(40_000);
+  expect(estimator.estimate('m', { ...size, maxTokens: 5000, choices: 10 }, about).tokens).toBe(50_250);
+});
+
+test('the one number for all candidates lets each of them serve that its own estimate lets', () => {
+  const estimator = createEstimator();
+  const guess = { ...size, maxTokens: null, choices: 10 };
+  const of = (request: RequestSize, ...candidates: Partial<ModelFacts>[]) => {
+    const abouts = candidates.map((each) => ({ ...facts, ...each }));
+    return needOf(abouts.map((about) => ({ ...estimator.estimate('m', request, about), tpm: about.tpm }))).tokens;
+  };
+  const requested = 'requested' as const;
+  expect(of(guess, {})).toBe(41_460);
+  expect(of(guess, { tpm: 40_000 }, {}, { tpm: 90_000 })).toBe(40_000);
+  // Its prompt is too large for the small one, which says nothing of the others.
+  expect(of(guess, { tpm: 400 }, {})).toBe(41_460);
+  expect(of(guess, { tpm: 400 })).toBe(500);
+  // What is demanded is never lessened.
+  expect(of({ ...guess, maxTokens: 5000 }, { tpm: 40_000 }, {})).toBe(50_500);
+  expect(of(guess, { tpm: 40_000 }, { tpm: 90_000, tpmCounts: requested })).toBe(41_460);
 });
 
 test('the prompt follows what the model counts', () => {

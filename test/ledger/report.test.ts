@@ -5,6 +5,7 @@ import {
   addTotals,
   formatCost,
   formatCount,
+  formatCounted,
   formatDuration,
   formatUsd,
   usageCsv,
@@ -79,6 +80,10 @@ describe('amounts for people', () => {
       '1,234,567',
       '1,000,000,000,000,000,000',
     ]);
+  });
+
+  test('one of something has no s', () => {
+    expect([0, 1, 1234].map((calls) => formatCounted(calls, 'call'))).toEqual(['0 calls', '1 call', '1,234 calls']);
   });
 
   test.each([

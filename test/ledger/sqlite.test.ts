@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -40,6 +40,14 @@ function runNode(code: string, shellPrefix = '') {
 }
 
 describeLedgerStore('SQLite', async () => openSqliteLedger(newFile()));
+
+/** A file system of our own can be made read-only without harm to anybody; rights alone do not bind root. */
+const readOnly = mkdtempSync(path.join(tmpdir(), 'nightshift-read-only-'));
+const isMounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'ro,size=1m', 'tmpfs', readOnly]).status === 0;
+afterAll(() => {
+  if (isMounted) spawnSync('umount', ['-l', readOnly]);
+  rmSync(readOnly, { recursive: true, force: true });
+});
 
 describe('the rows', () => {
   test('every field is kept, the time as ISO text in UTC', async () => {
@@ -179,7 +187,9 @@ describe('the file', () => {
 
   test('a schema of a newer version is refused and left alone', async () => {
     const file = newFile();
-    await openSqliteLedger(file).close();
+    const store = openSqliteLedger(file);
+    await store.usage({ by: null });
+    await store.close();
     const database = new DatabaseSync(file);
     database.exec('pragma user_version = 99');
     database.close();
@@ -198,6 +208,29 @@ describe('the file', () => {
     expect(() => openSqliteLedger(path.join(file, 'below', 'ledger.db'))).toThrow(
       expect.objectContaining({ code: 'disk', message: expect.stringMatching(/cannot create the directory .*--data/) }),
     );
+  });
+
+  test.skipIf(!isMounted)('a read-only file system is told as such, with the directory that cannot be made', () => {
+    const wanted = path.join(readOnly, 'data');
+    expect(() => openSqliteLedger(path.join(wanted, 'ledger.db'))).toThrow(
+      expect.objectContaining({
+        code: 'disk',
+        message: expect.stringMatching(new RegExp(`cannot create the directory ${wanted} .*EROFS.*--data`)),
+      }),
+    );
+  });
+
+  test('a ledger that is not there yet is made by the first use of it, and before that leaves nothing behind', async () => {
+    const file = newFile();
+    await openSqliteLedger(file).close();
+    expect(existsSync(path.dirname(file))).toBe(false);
+    const [one, other] = [openSqliteLedger(file), openSqliteLedger(file)];
+    expect([one.isThere, other.isThere]).toEqual([false, false]);
+    expect(one.id).toMatch(/^[0-9a-f]{32}$/);
+    expect(other.isThere).toBe(true);
+    expect(other.id).toBe(one.id);
+    await one.close();
+    await other.close();
   });
 
   test('a path that cannot be opened for writing is refused by name', () => {

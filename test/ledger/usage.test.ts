@@ -134,6 +134,21 @@ describe('nightshift usage', () => {
     });
   });
 
+  test('says of a name that Redis has forgotten how the batches of the ledger are found', async () => {
+    await record(entry(), entry({ attemptId: 'b', batchId: 'b2' }));
+    const forget = (known: string[]) => ({
+      drainPending: async () => ({ unknown: 'no batch "tonight", nor any other', known }),
+    });
+    await expect(usage(['--batch', 'tonight'], forget(['b2']))).rejects.toMatchObject({
+      code: 'usage',
+      message: expect.stringMatching(/^no batch "tonight", nor any other\n.*usage --by batch lists them, and --batch/),
+    });
+    expect((await usage(['--batch', 'b1', '--json'], forget([]))).out).toContain('"attempts": 1');
+    await expect(usage(['--batch', 'tonight'], forget(['b1', 'b2']))).rejects.toMatchObject({
+      message: 'no batch "tonight", nor any other',
+    });
+  });
+
   test('counts entries that were still waiting in Redis', async () => {
     const { out } = await usage(['--json'], {
       async drainPending() {

@@ -1,5 +1,5 @@
 import { describe, expect, it, test } from 'vitest';
-import { profileOf } from '../../src/provider/profile.ts';
+import { nextDayMs, nextMonthMs, profileOf } from '../../src/provider/profile.ts';
 
 const profile = profileOf('privatemind');
 const id = `PMIND${'7'.repeat(27)}`;
@@ -37,5 +37,27 @@ describe('the form of a PrivateMind key', () => {
 test('the whole key goes into the header', () => {
   expect(profile.authHeaders({ secret: `${id}:${tail}`, upstreamSecret: null })).toEqual({
     authorization: `Bearer ${id}:${tail}`,
+  });
+});
+
+describe('an exhausted budget', () => {
+  const ms = 1;
+  const minute = 60_000;
+  const day = 24 * 60 * minute;
+
+  test.each([
+    ['a day', nextDayMs, Date.UTC(2026, 11, 31), Date.UTC(2027, 0, 1)],
+    ['a month', nextMonthMs, Date.UTC(2026, 11, 1), Date.UTC(2027, 0, 1)],
+  ])('of %s comes back where the next one begins', (_, next, began, ends) => {
+    expect(next(began + 5 * minute)).toBe(ends);
+    expect(next(began + day / 2)).toBe(ends);
+    expect(next(ends - ms)).toBe(ends);
+  });
+
+  test.each([
+    ['a day', nextDayMs, Date.UTC(2027, 0, 1)],
+    ['a month', nextMonthMs, Date.UTC(2027, 0, 1)],
+  ])('of %s that is refused right after it began anew is tried five minutes into it', (_, next, began) => {
+    for (const late of [0, 200, minute, 5 * minute - ms]) expect(next(began + late)).toBe(began + 5 * minute);
   });
 });

@@ -98,6 +98,14 @@ test.each([undefined, null, 5, 'text', [], {}, { usage: null }, { usage: 'much' 
   },
 );
 
+test('a cost that a header names is known without usage', () => {
+  for (const json of [answer(undefined), answer(null), answer('much')]) {
+    const told = { ...noUsage, costNanoUsd: 12_300_000, costSource: 'provider' };
+    expect(usageOf(json, { header: '0.0123', ...allPrices })).toEqual(told);
+    for (const header of ['', 'free', '-1', '1e300']) expect(usageOf(json, { header, ...allPrices })).toEqual(noUsage);
+  }
+});
+
 test('whatever comes, counts are whole numbers or null, and a cost has a source', () => {
   const anything = fc.oneof(
     fc.double(),

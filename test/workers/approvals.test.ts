@@ -62,3 +62,28 @@ test('an approved completion that does not name its cost is priced as any other'
   await end(keyId);
   expect(await spent(keyId)).toBe('13000');
 });
+
+test('an approved completion that names neither cost nor usage is spent by its estimate, and unsure', async () => {
+  const { usage: _, ...silent } = completion;
+  const { ctx, names, batch, end, spent } = await startApproved(silent);
+  ctx.config.prices[completion.model] = { inputUsdPerMTok: 1, outputUsdPerMTok: 2 };
+  const { keyId } = ctx.keyring.keys[0]!;
+  await end(keyId);
+  const costNanoUsd = '8209000';
+  expect(await spent(keyId)).toBe(costNanoUsd);
+  const ofBatch = await ctx.redis.hmget(names.batch(batch.batchId), 'spent', 'unsure', 'completed');
+  expect(ofBatch).toEqual([costNanoUsd, costNanoUsd, '1']);
+  const [[, fields] = ['', []]] = await ctx.redis.xrange(names.ledger(batch.batchId), '-', '+');
+  expect(JSON.parse(String(fields[1]))).toMatchObject({ costNanoUsd: null, costSource: 'none' });
+  // Whoever asks again, after a crash or beside this one, books nothing more.
+  await end(keyId);
+  expect(await spent(keyId)).toBe(costNanoUsd);
+});
+
+test('without a price nothing is taken for spent', async () => {
+  const { usage: _, ...silent } = completion;
+  const { ctx, names, batch, end } = await startApproved(silent);
+  await end(ctx.keyring.keys[0]!.keyId);
+  const ofBatch = await ctx.redis.hmget(names.batch(batch.batchId), 'spent', 'unsure', 'completed');
+  expect(ofBatch.map(Number)).toEqual([0, 0, 1]);
+});

@@ -5,8 +5,9 @@ import type { RetireReason } from '../../src/provider/outcome.ts';
 import { stopForLackOfKeys } from '../../workers/stop.ts';
 import { makeKey } from '../keys/world.ts';
 import { testRedis } from '../support/redis.ts';
+import { startSmallWorkers } from './small-worker.ts';
 
-const { client: redis, names } = testRedis();
+const redis = testRedis();
 type State = { name: string; org?: string; is: RetireReason | 'drained' };
 
 const rows: { when: string; states: State[]; comesBackAtMs?: number; code: string; cause: string }[] = [
@@ -72,15 +73,17 @@ const rows: { when: string; states: State[]; comesBackAtMs?: number; code: strin
 test.each(rows)(
   'when $when, the cause names each key and the cure',
   async ({ when, states, comesBackAtMs, ...stop }) => {
+    const { names, workers } = await startSmallWorkers(redis.url);
+    const { ctx } = workers[0]!;
     // No other row's standing.
     const keys = states.map(({ name, org = 'org' }) => ({ ...makeKey({ name, org }), keyId: `${when} ${name}` }));
     for (const [index, { is }] of states.entries()) {
       const { keyId } = keys[index]!;
-      if (is === 'drained') await drainKey(redis, names, keyId);
-      else await retireKeys(redis, names, [keyId], is, null);
+      if (is === 'drained') await drainKey(ctx.redis, names, keyId);
+      else await retireKeys(ctx.redis, names, [keyId], is, null);
     }
     const keyring = { keys } as unknown as Keyring;
-    const reply = { why: '', comesBackAtMs: comesBackAtMs ?? null };
-    expect(await stopForLackOfKeys({ redis, names, keyring }, 'fast', reply)).toEqual(stop);
+    const reply = { comesBackAtMs: comesBackAtMs ?? null, others: [] };
+    expect(await stopForLackOfKeys({ ...ctx, keyring }, 'fast', reply)).toEqual(stop);
   },
 );
