@@ -2,13 +2,12 @@
 import { budgetSpent } from '../src/batch/budget-spent.ts';
 import type { Intent } from '../src/keys/intent.ts';
 import { reapIntent } from '../src/keys/reap.ts';
-import { retireKeys } from '../src/keys/standing.ts';
 import type { Candidates } from './candidates.ts';
 import type { LaneReply } from './lanes.ts';
 import { closedElsewhere, leftToOthers, type Need } from './elsewhere.ts';
 import { endKiller, endWithout, hasKilledTooMany, held, pause, wait } from './line-end.ts';
 import type { LineResult, LineRun } from './line.ts';
-import { closeNow, retiredWith } from './organisation.ts';
+import { retireFor } from './refused.ts';
 import { isAlive } from './roster.ts';
 import { stopForLackOfKeys } from './stop.ts';
 
@@ -90,9 +89,7 @@ export async function afterRefusedListing(
       return (await leftToOthers(run)) ?? pause(run, { code: 'config', cause: outcome.message });
     case 'key_retired':
     case 'org_retired': {
-      closeNow(ctx, key, outcome.tag);
-      const keyIds = await retiredWith(ctx, key, outcome.tag);
-      await retireKeys(ctx.redis, ctx.names, keyIds, outcome.reason, outcome.backInMs);
+      await retireFor(ctx, key, outcome);
       const left = await leftToOthers(run);
       if (left) return left;
       const others = await closedElsewhere(run);

@@ -2,19 +2,15 @@
  * A run that ends before its batch pauses it: workers elsewhere then stop sending what nobody would collect, and whoever
  * asks is told why. The next run goes on by itself. A Redis that cannot be told keeps the batch as it was.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { pauseBatch, type Stop } from '../src/batch/batch.ts';
 import { AppError } from '../src/errors.ts';
 import type { Redis } from '../src/redis/client.ts';
 import type { Names } from '../src/redis/names.ts';
-
-/** A Redis that is away is not waited for. */
-const redisPatienceMs = 3000;
+import { unlessAway } from '../src/redis/unless-away.ts';
 
 /** Never rejects. */
 export async function pauseUnlessAway(redis: Redis, names: Names, batchId: string, stop: Stop): Promise<void> {
-  const tooLong = sleep(redisPatienceMs, undefined, { ref: false });
-  await Promise.race([pauseBatch(redis, names, batchId, stop), tooLong]).catch(() => {});
+  await unlessAway(pauseBatch(redis, names, batchId, stop));
 }
 
 /** After a failure of the files of this process (a full disk, a directory that is gone); others change nothing. */

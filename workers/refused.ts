@@ -21,11 +21,18 @@ export async function retireRefused(
   for (const { key, result } of results) {
     if (result.tag !== 'refused') continue;
     const { outcome } = result;
-    if (outcome.tag !== 'key_retired' && outcome.tag !== 'org_retired') continue;
-    closeNow(ctx, key, outcome.tag);
-    const keyIds = await retiredWith(ctx, key, outcome.tag);
-    await retireKeys(ctx.redis, ctx.names, keyIds, outcome.reason, outcome.backInMs);
+    if (outcome.tag === 'key_retired' || outcome.tag === 'org_retired') await retireFor(ctx, key, outcome);
   }
+}
+
+/** The key, or all of its organisation: here at once, and then for everybody. */
+export async function retireFor(
+  ctx: Pick<WorkerContext, 'redis' | 'names' | 'keyring' | 'elsewhere' | 'closedAtMs'>,
+  key: Key,
+  { tag, reason, backInMs }: Extract<Outcome, { tag: 'key_retired' | 'org_retired' }>,
+): Promise<void> {
+  closeNow(ctx, key, tag);
+  await retireKeys(ctx.redis, ctx.names, await retiredWith(ctx, key, tag), reason, backInMs);
 }
 
 type Told = { keyIds: Set<string>; ofNoneLeft: boolean };

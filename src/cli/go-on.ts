@@ -1,6 +1,5 @@
 /** Running a batch that is set up, from a terminal: what `run`, `resume` and `retry` have in common. */
 import { existsSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { answersFileOf, writeAnswersCsv } from '../batch/answers-csv.ts';
 import { isFinished, loadBatch, type BatchRecord } from '../batch/batch.ts';
 import type { InputFile } from '../batch/input.ts';
@@ -22,12 +21,10 @@ import { createInterrupts } from './interrupts.ts';
 import { watchKeys } from './key-reload.ts';
 import type { Globals } from './main.ts';
 import { createProgressView } from './progress-view.ts';
+import { unlessAway } from '../redis/unless-away.ts';
 import { reportLost, reportRun } from './run-report.ts';
 import { say } from './screen.ts';
 import type { Session } from './session.ts';
-
-/** A Redis that is away is not waited for: without it, things are as they were last heard of. */
-const redisPatienceMs = 3000;
 
 export type GoOnOptions = Globals & {
   budget?: number;
@@ -115,7 +112,8 @@ export async function goOn(of: GoOn): Promise<number> {
   } catch (error) {
     view.end();
     if (!(error instanceof AppError) || error.code !== 'interrupted') {
-      known = await asItIs(session, known);
+      // It was paused, or another process has gone on with it.
+      known = (await unlessAway(loadBatch(redis.client, names, known.batchId))) ?? known;
       tellLost(operatingErrorOf(error));
       throw error;
     }
@@ -126,13 +124,6 @@ export async function goOn(of: GoOn): Promise<number> {
     session.lastWords = null;
     interrupts.close();
   }
-}
-
-/** What has become of it since it was last heard of: it was paused, or another process has gone on with it. */
-async function asItIs({ redis, names }: Session, known: BatchRecord): Promise<BatchRecord> {
-  const tooLong = sleep(redisPatienceMs, null, { ref: false });
-  const now = await Promise.race([loadBatch(redis.client, names, known.batchId), tooLong]).catch(() => null);
-  return now ?? known;
 }
 
 /** Nothing is sent; what a crash kept from being written down is, unless another process is about to do something. */

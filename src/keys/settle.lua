@@ -28,8 +28,8 @@
 -- Safe to repeat: the intent is the token. Without it the call was settled before, and nothing but the line's end is
 -- looked at again, which the done bit makes harmless: the result is appended only by whoever turns the bit from 0 to 1.
 -- (An end that nobody wrote before, of a call without an intent: Redis lost its last second. It is booked after all.)
--- A call given up as `unknown` leaves its cost, its time and the day it was booked on in `reaped`, so that a sender who was only asleep can still
--- correct it.
+-- A call given up as `unknown` leaves its cost, its time and the day it was booked on in `reaped`, so that a sender who
+-- was only asleep can still correct it.
 -- Until then it is spent, so that a budget holds, and also in the batch's `unsure`: the part of `spent` that is no known cost.
 -- So is what was reserved for a call whose end is known and whose cost nobody told; there nothing will correct it.
 --

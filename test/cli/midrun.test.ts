@@ -1,11 +1,11 @@
 /** What goes wrong while a batch runs: one message, the exit code, nothing lost; put right, the same command finishes. */
-import { spawnSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { createWorld, endOf, expectExit, ledgerAndTruth, readResults, summaryOf, writeInput } from '../e2e/support.ts';
 import { startRedisServer } from '../support/redis-server.ts';
+import { mountSmallDisk } from '../support/small-disk.ts';
 import { createBench, expectFailure } from './command.ts';
 
 const bench = createBench();
@@ -33,14 +33,6 @@ test('an input file that is appended to while it is read stops the run; put back
   readResults(world, ids);
   expect(world.truth().totals.answered).toBe(ids.length);
 });
-
-/** A file system of its own, of so many bytes; null where we may not make one. */
-function mountSmallDisk(dir: string, sizeKiB: number): boolean {
-  mkdirSync(dir);
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeKiB}k`, 'tmpfs', dir]).status !== 0) return false;
-  onTestFinished(() => void spawnSync('umount', ['-l', dir]));
-  return true;
-}
 
 test('a full disk in the output directory stops the run; with room again the same command finishes, each line once', async ({
   skip,

@@ -1,9 +1,9 @@
 /** A run without a worker that ends before its batch: workers elsewhere hear of it, and so does whoever asks. */
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { testRedis, type TestRedis } from '../support/redis.ts';
+import { mountSmallDisk } from '../support/small-disk.ts';
 import { waitFor } from '../support/wait.ts';
 import {
   createWorld,
@@ -40,14 +40,6 @@ async function statusOf(world: World) {
 
 const untilQuiet = (world: World) =>
   waitFor(() => world.truth().totals.inFlight === 0, { what: 'the worker has stopped sending' });
-
-/** A file system of its own; false where we may not make one. */
-function mountSmallDisk(dir: string, sizeKiB: number): boolean {
-  mkdirSync(dir);
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${sizeKiB}k`, 'tmpfs', dir]).status !== 0) return false;
-  onTestFinished(() => void spawnSync('umount', ['-l', dir]));
-  return true;
-}
 
 test('a run whose disk is full pauses its batch, so that workers elsewhere stop sending', async ({ skip }) => {
   const { world, ids, stopWorker } = await createFleet(places[0], 400, { min: 10, max: 30 });
